@@ -1,0 +1,13 @@
+# Contents. Each rule is one stage: `belle STAGE --help` says what it does, params.yaml holds its settings.
+include: "rules/common.smk"
+include: "rules/data.smk"
+include: "rules/weights.smk"
+include: "rules/train.smk"
+include: "rules/quantize.smk"
+include: "rules/evaluate.smk"
+
+
+rule all:
+    input:
+        expand("results/tables/{table}.md", table=params.default_tables),
+    default_target: True

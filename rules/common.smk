@@ -1,0 +1,46 @@
+# What all rules share: the checked params.yaml, and dvc.lock as the build state.
+import os
+import sys
+
+from belle import config
+from belle.build.persistence import install
+from belle.build.registry import Registry
+from belle.build.stages import in_git, metric, stage
+from belle.cli import LEDGER, STAGES
+from belle.errors import InputError
+from belle.needs import Needs
+
+try:
+    params = config.load()
+except InputError as error:
+    print(f"belle: {error}", file=sys.stderr, flush=True)
+    sys.exit(error.exit_status)
+
+registry = Registry(params.model_dump())
+needs = Needs(params)
+install(workflow, list(STAGES), (str(LEDGER),), needs.afterwards)
+
+
+# Used only with --software-deployment-method apptainer; .venv comes along with the folder.
+container: "docker://python:3.11"
+
+
+wildcard_constraints:
+    dataset=registry.names("datasets"),
+    base=registry.names("bases"),
+    model="|".join(sorted(params.scored_names(), key=len, reverse=True)),
+    eval=registry.names("evals"),
+    table=registry.names("tables"),
+
+
+# Bookkeeping: which code each stage can reach. Written before every build; a rule so that DVC can write it too.
+rule fingerprint:
+    input:
+        "requirements.lock",
+        "src/belle",
+    output:
+        in_git("code.json"),
+    log:
+        "logs/fingerprint.log",
+    shell:
+        stage("belle fingerprint {output}")

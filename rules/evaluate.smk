@@ -1,0 +1,66 @@
+# Answers, verdicts, scores, and one table.
+rule answer:
+    input:
+        model="models/{model}",
+        questions=registry.path("{path}", path="evals.{eval}.path"),
+    output:
+        "results/answers/{eval}/{model}.jsonl",
+    params:
+        settings=registry.settings("answer", "evals.{eval}"),
+    resources:
+        gpus=needs.gpus,
+        gpu_memory_gb=needs.answer_gpu_memory_gb,
+    log:
+        "logs/answer-{eval}-{model}.log",
+    shell:
+        stage(
+            "belle answer {input.model} {input.questions:q} {output} {wildcards.model} {params.settings}"
+        )
+
+
+rule judge:
+    input:
+        answers="results/answers/{eval}/{model}.jsonl",
+        prompts="src/belle/prompts/judge",
+    output:
+        "results/verdicts/{eval}/{model}.jsonl",
+    params:
+        settings=registry.settings("judge", "evals.{eval}"),
+    resources:
+        api_key=needs.judge_api_key,
+    log:
+        "logs/judge-{eval}-{model}.log",
+    shell:
+        stage("belle judge {input.answers} {input.prompts} {output} {params.settings}")
+
+
+rule score:
+    input:
+        "results/verdicts/{eval}/{model}.jsonl",
+    output:
+        metric("results/scores/{eval}/{model}.json"),
+    log:
+        "logs/score-{eval}-{model}.log",
+    shell:
+        stage("belle score {input} {output}")
+
+
+rule table:
+    input:
+        registry.path(
+            "results/scores/{eval}/{model}.json",
+            eval="tables.{table}.eval",
+            model="tables.{table}.models",
+        ),
+    output:
+        md=in_git("results/tables/{table}.md"),
+        csv=in_git("results/tables/{table}.csv"),
+        json=in_git("results/tables/{table}.json"),
+    params:
+        title=registry.value("tables.{table}.title"),
+    log:
+        "logs/table-{table}.log",
+    shell:
+        stage(
+            'belle table {output.md} {output.csv} {output.json} "{params.title}" {input}'
+        )

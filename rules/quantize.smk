@@ -1,0 +1,21 @@
+# Four bits, calibrated on the rows that the model was trained on.
+rule gptq:
+    input:
+        model="models/{model}",
+        data=registry.path(
+            "data/clean/{dataset}.jsonl", dataset="models.{model}.dataset"
+        ),
+    output:
+        directory("models/{model}-gptq"),
+    params:
+        settings=registry.settings("gptq"),
+    wildcard_constraints:
+        model=registry.names("models"),
+    resources:
+        gpus=needs.gpus,
+        gpu_memory_gb=needs.gptq_gpu_memory_gb,
+        disk_gb=needs.gptq_disk_gb,
+    log:
+        "logs/gptq-{model}.log",
+    shell:
+        stage("belle gptq {input.model} {input.data} {output} {params.settings}")

@@ -1,0 +1,43 @@
+# Checkpoints lie in .belle/checkpoints, outside of every output: a killed job goes on from them.
+rule base:
+    input:
+        registry.path("data/corpus/{corpus}.txt", corpus="bases.{base}.corpus"),
+    output:
+        directory("models/{base}"),
+    params:
+        settings=registry.settings("base", "bases.{base}"),
+    wildcard_constraints:
+        base=registry.names("bases", kind="scratch"),
+    threads: 2
+    log:
+        "logs/base-{base}.log",
+    shell:
+        stage(
+            "belle base {input} {output} .belle/checkpoints/{wildcards.base} {params.settings}"
+        )
+
+
+rule sft:
+    input:
+        base=registry.path("models/{base}", base="models.{model}.base"),
+        data=registry.path(
+            "data/clean/{dataset}.jsonl", dataset="models.{model}.dataset"
+        ),
+    output:
+        directory("models/{model}"),
+    params:
+        fraction=registry.value("models.{model}.data_fraction"),
+        settings=registry.settings("sft", "models.{model}"),
+    wildcard_constraints:
+        model=registry.names("models", kind="trained"),
+    resources:
+        gpus=needs.sft_gpus,
+        gpu_memory_gb=needs.sft_gpu_memory_gb,
+        disk_gb=needs.sft_disk_gb,
+    log:
+        "logs/sft-{model}.log",
+    shell:
+        stage(
+            "belle sft {input.base} {input.data} {output} .belle/checkpoints/{wildcards.model}"
+            " --data_fraction {params.fraction} {params.settings}"
+        )

@@ -1,0 +1,1 @@
+"""Belle: a declarative build system for Chinese chat models."""

@@ -1,0 +1,133 @@
+"""Run one stage for Snakemake: ``python -m belle.build.run LOG -- COMMAND``.
+
+Decides again on what stands now (an input may have come out unchanged: early cut-off), and only then starts
+``dvc repro -s``, which restores the outputs from its cache or executes the command. Never the other way round.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+from belle.build import history, pipeline
+from belle.build.stages import DVC_FILE
+from belle.build.state import State
+from belle.errors import BelleError
+
+PLAN = Path(".belle/plan.json")
+EXECUTED_MARK = "BELLE_EXECUTED_MARK"
+"""Environment variable: a file that the stage's command creates, so that a run can be told from a restored cache."""
+REASON = "BELLE_REASON"
+
+
+def in_project() -> bool:
+    """Whether the current folder is one that ``belle`` builds in."""
+    return Path("Snakefile").exists() and DVC_FILE.exists()
+
+
+def run_dvc(arguments: list[str], **options: Any) -> int:
+    """Run DVC with this interpreter's environment; returns its exit status."""
+    return subprocess.run([sys.executable, "-m", "dvc", *arguments], check=False, **options).returncode
+
+
+def end_with(pids: set[int], interval_s: float = 0.5) -> None:
+    """End this process when one of ``pids`` has gone: a killed build must leave nothing running behind it."""
+
+    def watch() -> None:
+        while True:
+            time.sleep(interval_s)
+            if not all(_alive(pid) for pid in pids):
+                os.killpg(os.getpgrp(), 15) if os.getpgrp() == os.getpid() else None
+                os._exit(143)
+
+    if pids:
+        threading.Thread(target=watch, daemon=True, name="end-with-parent").start()
+
+
+def _alive(pid: int) -> bool:
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            return file.read().rpartition(b")")[2].split()[0] != b"Z"
+    except FileNotFoundError:
+        if Path("/proc/self").exists():
+            return False
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def build_pid() -> set[int]:
+    """The Snakemake process that started this, if one did."""
+    text = os.environ.get("BELLE_BUILD_PID", "")
+    return {int(text)} if text.isdigit() else set()
+
+
+def _planned(name: str) -> dict[str, Any]:
+    try:
+        return json.loads(PLAN.read_text(encoding="utf-8")).get(name, {})
+    except (OSError, ValueError):
+        return {}
+
+
+def _stream(command: list[str], environment: dict[str, str], log: Path) -> int:
+    """Run a command, its output both on the terminal and in ``log``."""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with (
+        open(log, "wb") as copy,
+        subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process,
+    ):
+        assert process.stdout is not None
+        while chunk := process.stdout.read1(8192):  # type: ignore[attr-defined]
+            copy.write(chunk)
+            sys.stderr.buffer.write(chunk)
+            sys.stderr.buffer.flush()
+    return process.returncode
+
+
+def run(log: Path) -> int:
+    """Bring one stage up to date; returns the exit status for Snakemake."""
+    name = log.stem
+    end_with(build_pid())
+    state = State()
+    path, entry = pipeline.find(name)
+    stage = pipeline.resolve(name, entry, state)
+    plan = _planned(name)
+    causes = state.reasons(stage)
+    if not causes and not state.complete(stage):
+        causes = ["output " + ", ".join(out for out in stage.outs if state.hashes.get(out) is None) + " is missing"]
+    state.hashes.save()
+    if not causes and not plan.get("forced"):
+        print(f"{name}: unchanged, nothing to do", file=sys.stderr)
+        return 0
+    reason = "forced" if plan.get("forced") else "; ".join(causes)
+    started = history.now()
+    mark = Path(f".belle/executed-{os.getpid()}")
+    mark.unlink(missing_ok=True)
+    environment = {**os.environ, EXECUTED_MARK: str(mark.absolute()), REASON: reason}
+    target = name if path == DVC_FILE else f"{path}:{name}"
+    command = [sys.executable, "-m", "dvc", "--wait-for-lock", "repro", "-s", target]
+    status = _stream([*command, "--force"] if plan.get("forced") else command, environment, log)
+    executed = mark.exists()
+    mark.unlink(missing_ok=True)
+    if not executed:
+        if status == 0 and causes:
+            history.record(Path(), name, reason, history.RESTORED, started)
+        elif status != 0:
+            history.record(Path(), name, reason, history.FAILED, started)
+    return status
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(run(Path(sys.argv[1])))
+    except BelleError as error:
+        print(f"belle: {error}", file=sys.stderr)
+        sys.exit(error.exit_status)

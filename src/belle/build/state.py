@@ -1,0 +1,148 @@
+"""The one build state, dvc.lock, and the rebuild decision taken on it.
+
+A stage is up to date when dvc.lock has an entry for it whose command, dependencies, parameters and outputs are those
+of now, by content. DVC decides the same way; this does it without starting DVC, and says why in the user's words.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from belle import strict_yaml
+from belle.build.hashes import Hashes
+
+LOCKS = {"dvc.yaml": "dvc.lock", "ondemand/dvc.yaml": "ondemand/dvc.lock"}
+"""Pipeline files and their locks: the default targets' stages, and those that were asked for by name."""
+
+HASHES = Path(".belle/hashes.json")
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage as dvc.yaml states it, with all values filled in.
+
+    ``params`` maps a file to the keys that the stage reads from it.
+    """
+
+    name: str
+    cmd: str
+    deps: tuple[str, ...]
+    params: dict[str, tuple[str, ...]]
+    outs: tuple[str, ...]
+
+
+def shown(value: Any) -> str:
+    """A value as a person would write it into params.yaml."""
+    return value if isinstance(value, str) and value and value == value.strip() else json.dumps(value, ensure_ascii=False)
+
+
+def look_up(key: str, values: Any) -> Any:
+    """The value at a dotted key; raises ``KeyError`` where there is none."""
+    for part in key.split("."):
+        if not isinstance(values, dict) or part not in values:
+            raise KeyError(key)
+        values = values[part]
+    return values
+
+
+def differences(key: str, old: Any, new: Any) -> Iterator[tuple[str, str, str]]:
+    """Leaf by leaf, (key, old, new) where two values differ; ``(none)`` stands for a key that is not there."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        for inner in [*old, *(part for part in new if part not in old)]:
+            if inner not in old:
+                yield f"{key}.{inner}", "(none)", shown(new[inner])
+            elif inner not in new:
+                yield f"{key}.{inner}", shown(old[inner]), "(none)"
+            else:
+                yield from differences(f"{key}.{inner}", old[inner], new[inner])
+    elif old != new or type(old) is not type(new):
+        yield key, shown(old), shown(new)
+
+
+class State:
+    """What dvc.lock says was built, and how it compares with what stands here now.
+
+    Args:
+        values: Parameter files and their content, for files that are fresher in memory than on disk.
+    """
+
+    def __init__(self, values: dict[str, Any] | None = None, hashes: Hashes | None = None) -> None:
+        self.hashes = hashes or Hashes(HASHES)
+        self._values: dict[str, Any] = dict(values or {})
+        self.locked: dict[str, dict[str, Any]] = {}
+        for lock in LOCKS.values():
+            if Path(lock).exists():
+                for name, entry in ((strict_yaml.load(Path(lock)) or {}).get("stages") or {}).items():
+                    self.locked.setdefault(name, entry)
+        self._made = {
+            out["path"]: out.get("md5") for entry in self.locked.values() for out in entry.get("outs", [])
+        }
+
+    def values(self, file: str) -> Any:
+        """The content of a parameter file."""
+        if file not in self._values:
+            path = Path(file)
+            self._values[file] = (strict_yaml.load(path) or {}) if path.exists() else {}
+        return self._values[file]
+
+    def reasons(self, stage: Stage) -> list[str]:
+        """Why the stage must run, one cause a line, in the user's words; empty when it is up to date.
+
+        An intermediate that is not here counts as what dvc.lock says it was: it is fetched only when something needs it.
+        """
+        entry = self.locked.get(stage.name)
+        if entry is None:
+            return ["never built here"]
+        causes = [*self._param_causes(stage, entry), *self._dep_causes(stage, entry), *self._out_causes(stage, entry)]
+        if not causes and entry.get("cmd") != stage.cmd:
+            causes.append("the rule's command changed")
+        return causes
+
+    def complete(self, stage: Stage) -> bool:
+        """Whether every output stands here with the bytes that dvc.lock names."""
+        return all(self.hashes.get(out) is not None for out in stage.outs)
+
+    def _param_causes(self, stage: Stage, entry: dict[str, Any]) -> Iterator[str]:
+        recorded = entry.get("params") or {}
+        for file, keys in stage.params.items():
+            old = recorded.get(file, {})
+            word = "param" if file == "params.yaml" else "code"
+            for key in keys:
+                try:
+                    new = look_up(key, self.values(file))
+                except KeyError:
+                    yield f"{word} {key} is gone"
+                    continue
+                if key not in old:
+                    yield f"{word} {key} is new to this stage"
+                    continue
+                for leaf, before, after in differences(key, old[key], new):
+                    yield f"{word} {leaf}: {before} → {after}" if word == "param" else f"code {leaf.partition('.')[2]} changed"
+            for key in old:
+                if key not in keys:
+                    yield f"{word} {key} is no longer read"
+
+    def _dep_causes(self, stage: Stage, entry: dict[str, Any]) -> Iterator[str]:
+        old = {dep["path"]: dep.get("md5") for dep in entry.get("deps", [])}
+        for dep in stage.deps:
+            now = self.hashes.get(dep) or self._made.get(dep)
+            if dep not in old:
+                yield f"input {dep} is new to this stage"
+            elif now is None:
+                yield f"input {dep} is missing"
+            elif now != old[dep]:
+                yield f"input {dep} changed"
+        yield from (f"input {dep} is no longer read" for dep in old if dep not in stage.deps)
+
+    def _out_causes(self, stage: Stage, entry: dict[str, Any]) -> Iterator[str]:
+        old = {out["path"]: out.get("md5") for out in entry.get("outs", [])}
+        for out in stage.outs:
+            now = self.hashes.get(out)
+            if out not in old:
+                yield f"output {out} is new to this stage"
+            elif now is not None and now != old[out]:
+                yield f"output {out} was changed by hand"

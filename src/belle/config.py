@@ -1,0 +1,370 @@
+"""params.yaml as typed, frozen records: every fault at once, unknown keys refused, before any job starts.
+
+One section per stage, keyed by recipe where the two worlds differ; a field of a section is a flag of the stage's
+subcommand and a keyword of its function, under one name. No field has a default: params.yaml is the whole truth.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from belle import strict_yaml
+from belle.errors import InputError
+
+Name = Annotated[str, Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$", max_length=60)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+PositiveInt = Annotated[int, Field(ge=1)]
+Count = Annotated[int, Field(ge=0)]
+PositiveFloat = Annotated[float, Field(gt=0)]
+BaseUrl = Annotated[str, Field(pattern=r"^(offline|https?://\S+)$")]
+
+RESERVED_ENDINGS = ("-gptq", "-enc")
+"""Endings that rules add to a model's name, so no entry may carry them."""
+
+
+class Section(BaseModel):
+    """A mapping of params.yaml: strict types, frozen, no unknown keys."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+# --- one section per stage ------------------------------------------------------------------------------------
+
+
+class Corpus(Section):
+    sentences: PositiveInt
+    seed: Count
+
+
+class Evalset(Section):
+    rows_per_split: PositiveInt
+    seed: Count
+
+
+class Generate(Section):
+    base_url: BaseUrl
+    model: str
+    rows: PositiveInt
+    shots: PositiveInt
+    tasks: Annotated[int, Field(ge=2, le=40)]
+    temperature: Annotated[float, Field(ge=0, le=2)]
+    top_p: Annotated[float, Field(gt=0, le=1)]
+    max_tokens: PositiveInt
+    stop: Annotated[list[str], Field(max_length=4)]
+    in_flight: Annotated[int, Field(ge=1, le=2048)]
+    timeout_s: PositiveFloat
+    seed: Count
+
+
+class Clean(Section):
+    filters: list[str]
+    compare: Literal["instruction", "instruction+input"]
+    novelty_threshold: Annotated[float, Field(gt=0, le=2)]
+    min_output_chars: Count
+    max_output_chars: PositiveInt
+
+
+class Base(Section):
+    vocab_size: Annotated[int, Field(ge=300)]
+    hidden_size: PositiveInt
+    num_hidden_layers: PositiveInt
+    num_attention_heads: PositiveInt
+    intermediate_size: PositiveInt
+    context_length: PositiveInt
+    steps: PositiveInt
+    per_device_train_batch_size: PositiveInt
+    learning_rate: PositiveFloat
+    warmup_ratio: Fraction
+    weight_decay: Annotated[float, Field(ge=0)]
+    threads: PositiveInt
+    seed: Count
+
+
+class Sft(Section):
+    prompt_format: str
+    cutoff_len: PositiveInt
+    per_device_train_batch_size: PositiveInt
+    gradient_accumulation_steps: PositiveInt
+    num_train_epochs: PositiveFloat
+    learning_rate: PositiveFloat
+    lr_scheduler_type: Literal["linear", "cosine", "constant", "constant_with_warmup"]
+    warmup_ratio: Fraction
+    weight_decay: Annotated[float, Field(ge=0)]
+    bf16: bool
+    gradient_checkpointing: bool
+    lora_r: Count
+    lora_alpha: Count
+    lora_dropout: Annotated[float, Field(ge=0, lt=1)]
+    lora_target_modules: list[str]
+    deepspeed: str
+    save_steps: PositiveInt
+    threads: PositiveInt
+    seed: Count
+
+
+class Gptq(Section):
+    bits: Literal[2, 3, 4, 8]
+    group_size: Literal[-1, 16, 32, 64, 128, 256, 512, 1024]
+    desc_act: bool
+    damp_percent: Annotated[float, Field(gt=0, lt=1)]
+    calibration_rows: PositiveInt
+    calibration_max_length: PositiveInt
+    threads: PositiveInt
+    seed: Count
+
+
+class Answer(Section):
+    max_new_tokens: PositiveInt
+    batch_size: PositiveInt
+    do_sample: bool
+    temperature: Annotated[float, Field(ge=0, le=2)]
+    top_p: Annotated[float, Field(gt=0, le=1)]
+    prompt_format: str
+    threads: PositiveInt
+    seed: Count
+
+
+class Judge(Section):
+    base_url: BaseUrl
+    model: str
+    temperature: Annotated[float, Field(ge=0, le=2)]
+    max_tokens: PositiveInt
+    in_flight: Annotated[int, Field(ge=1, le=2048)]
+    timeout_s: PositiveFloat
+
+
+# --- the registry ---------------------------------------------------------------------------------------------
+
+
+class GeneratedDataset(Section):
+    """Rows asked anew from a chat API by Self-Instruct."""
+
+    kind: Literal["generated"]
+    seeds: str
+    generate: str
+    clean: str
+
+
+class PublishedDataset(Section):
+    """Rows published on the Hugging Face hub (or a local folder that ``datasets`` can load)."""
+
+    kind: Literal["published"]
+    hub: Annotated[str, Field(pattern=r"^[\w./-]+$")]
+    revision: Annotated[str, Field(pattern=r"^[\w./-]+$")]
+    split: Annotated[str, Field(pattern=r"^[\w\[\]:%.-]+$")]
+    licence: str
+    clean: str
+
+
+class ScratchBase(Section):
+    """A tiny base model trained here from scratch."""
+
+    kind: Literal["scratch"]
+    corpus: str
+    base: str
+
+
+class HubBase(Section):
+    """A published base model; its size is stated so that a plan can be checked without the weights."""
+
+    kind: Literal["hub"]
+    hub: Annotated[str, Field(pattern=r"^[\w./-]+$")]
+    revision: Annotated[str, Field(pattern=r"^[\w./-]+$")]
+    parameters: PositiveInt
+    disk_gb: PositiveFloat
+
+
+class TrainedModel(Section):
+    """A model fine-tuned here; ``gpus`` is how many it trains on (0: the CPU will do)."""
+
+    kind: Literal["trained"]
+    base: str
+    dataset: str
+    data_fraction: Annotated[float, Field(gt=0, le=1)]
+    sft: str
+    gpus: Count
+
+
+class ReleasedModel(Section):
+    """A model published only as XOR with a base: ``release`` is the encrypted folder, ``key`` a registry name or a file.
+
+    ``dataset`` names what it was trained on: GPTQ calibrates on it.
+    """
+
+    kind: Literal["released"]
+    release: str
+    key: str
+    dataset: str
+
+
+class Eval(Section):
+    """An evaluation set, and how it is answered and judged."""
+
+    path: str
+    answer: str
+    judge: str
+
+
+class Table(Section):
+    title: Annotated[str, Field(pattern=r"^[^\"$`\\\n]+$")]
+    eval: str
+    models: Annotated[list[str], Field(min_length=1)]
+
+
+Dataset = Annotated[GeneratedDataset | PublishedDataset, Field(discriminator="kind")]
+BaseEntry = Annotated[ScratchBase | HubBase, Field(discriminator="kind")]
+Model = Annotated[TrainedModel | ReleasedModel, Field(discriminator="kind")]
+
+
+class Params(Section):
+    """The whole of params.yaml."""
+
+    default_tables: Annotated[list[str], Field(min_length=1)]
+    datasets: dict[Name, Dataset]
+    bases: dict[Name, BaseEntry]
+    models: dict[Name, Model]
+    evals: dict[Name, Eval]
+    tables: dict[Name, Table]
+    corpus: dict[Name, Corpus]
+    evalset: dict[Name, Evalset]
+    generate: dict[Name, Generate]
+    clean: dict[Name, Clean]
+    base: dict[Name, Base]
+    sft: dict[Name, Sft]
+    gptq: Gptq
+    answer: dict[Name, Answer]
+    judge: dict[Name, Judge]
+
+    def scored_names(self) -> list[str]:
+        """Every name that can be answered and scored: bases, models, and the 4-bit twins of models."""
+        return [*self.bases, *self.models, *(f"{model}-gptq" for model in self.models)]
+
+
+SECTIONS: dict[str, type[Section]] = {
+    "corpus": Corpus,
+    "evalset": Evalset,
+    "generate": Generate,
+    "clean": Clean,
+    "base": Base,
+    "sft": Sft,
+    "gptq": Gptq,
+    "answer": Answer,
+    "judge": Judge,
+}
+"""The stages that read settings, and the type of a recipe of theirs."""
+
+_POSSIBLE_KIND = re.compile(r"^(generated|published|scratch|hub|trained|released)$")
+
+
+def _close(word: str, known: list[str]) -> str:
+    near = difflib.get_close_matches(word, known, n=1)
+    if near:
+        return f"; did you mean {near[0]!r}?"
+    return f"; known: {', '.join(sorted(known))}" if known else ""
+
+
+def _fields_at(raw: Any, path: list[str]) -> list[str]:
+    """The keys that the schema knows at ``path``, for a hint about an unknown key."""
+    model: Any = Params
+    if len(path) >= 2 and path[0] in {"datasets", "bases", "models"}:
+        kind = raw.get(path[0], {}).get(path[1], {}).get("kind")
+        kinds: dict[str, Any] = {
+            "generated": GeneratedDataset, "published": PublishedDataset, "scratch": ScratchBase,
+            "hub": HubBase, "trained": TrainedModel, "released": ReleasedModel,
+        }  # fmt: skip
+        model = kinds.get(kind)
+    elif path:
+        model = {**SECTIONS, "evals": Eval, "tables": Table}.get(path[0])
+    return list(model.model_fields) if model else []
+
+
+def _schema_faults(raw: Any, error: ValidationError) -> list[tuple[list[str], str]]:
+    faults = []
+    for item in error.errors():
+        path = [str(part) for part in item["loc"] if not _POSSIBLE_KIND.match(str(part))]
+        value = item.get("input")
+        if item["type"] == "extra_forbidden":
+            text = f"unknown key{_close(path[-1], _fields_at(raw, path[:-1]))}"
+        elif item["type"] == "missing":
+            text = "missing"
+        else:
+            text = f"{item['msg'][0].lower()}{item['msg'][1:]}, found {value!r}"
+        faults.append((path, text))
+    return faults
+
+
+def _reference_faults(params: Params) -> list[tuple[list[str], str]]:
+    faults: list[tuple[list[str], str]] = []
+
+    def known(path: list[str], name: str, what: str, names: list[str]) -> None:
+        if name not in names:
+            faults.append((path, f"unknown {what} {name!r}{_close(name, names)}"))
+
+    weights = [*params.bases, *params.models]
+    for name, dataset in params.datasets.items():
+        if isinstance(dataset, GeneratedDataset):
+            known(["datasets", name, "generate"], dataset.generate, "recipe of generate", list(params.generate))
+        known(["datasets", name, "clean"], dataset.clean, "recipe of clean", list(params.clean))
+    for name, base in params.bases.items():
+        if isinstance(base, ScratchBase):
+            known(["bases", name, "corpus"], base.corpus, "recipe of corpus", list(params.corpus))
+            known(["bases", name, "base"], base.base, "recipe of base", list(params.base))
+    for name, model in params.models.items():
+        known(["models", name, "dataset"], model.dataset, "dataset", list(params.datasets))
+        if isinstance(model, TrainedModel):
+            known(["models", name, "base"], model.base, "base or model", weights)
+            known(["models", name, "sft"], model.sft, "recipe of sft", list(params.sft))
+        elif "/" not in model.key:
+            known(["models", name, "key"], model.key, "base or model", weights)
+        if name in params.bases:
+            faults.append((["models", name], "a base has the same name; both would be built as models/" + name))
+        if name.endswith(RESERVED_ENDINGS):
+            faults.append((["models", name], f"a name must not end in {' or '.join(RESERVED_ENDINGS)}"))
+    for name, entry in params.evals.items():
+        known(["evals", name, "answer"], entry.answer, "recipe of answer", list(params.answer))
+        known(["evals", name, "judge"], entry.judge, "recipe of judge", list(params.judge))
+    for name, table in params.tables.items():
+        known(["tables", name, "eval"], table.eval, "evaluation set", list(params.evals))
+        for model_name in table.models:
+            known(["tables", name, "models"], model_name, "base or model", params.scored_names())
+    for name in params.default_tables:
+        known(["default_tables"], name, "table", list(params.tables))
+    for name, loop in params.models.items():
+        seen, current = {name}, loop
+        while isinstance(current, TrainedModel) and current.base in params.models:
+            if current.base in seen:
+                faults.append((["models", name, "base"], "a model cannot be trained on itself"))
+                break
+            seen.add(current.base)
+            current = params.models[current.base]
+    return faults
+
+
+def load(path: Path = Path("params.yaml")) -> Params:
+    """Load and check params.yaml.
+
+    Raises:
+        InputError: the file is missing, no YAML, or any value is refused; the message lists every fault with its line.
+    """
+    raw, lines = strict_yaml.load_with_lines(path)
+    try:
+        params = Params.model_validate(raw)
+        faults = _reference_faults(params)
+    except ValidationError as error:
+        faults = _schema_faults(raw, error)
+    if not faults:
+        return params
+    listed = []
+    for keys, text in sorted(faults, key=lambda fault: strict_yaml.line_of(lines, fault[0])):
+        listed.append(f"  line {strict_yaml.line_of(lines, keys)}: {'.'.join(keys) or '(top)'}: {text}")
+    count = f"{len(faults)} fault" + ("s" if len(faults) > 1 else "")
+    raise InputError(
+        "\n".join([f"{count}, nothing was started", *listed]),
+        where=str(path),
+        fix="mend the lines above; every key and its unit is described in params.yaml",
+    )
