@@ -8,6 +8,6 @@ include: "rules/evaluate.smk"
 
 
 rule all:
+    default_target: True
     input:
         expand("results/tables/{table}.md", table=params.default_tables),
-    default_target: True

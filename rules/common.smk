@@ -2,7 +2,7 @@
 import os
 import sys
 
-from belle import config
+from belle import config, strict_yaml
 from belle.build.persistence import install
 from belle.build.registry import Registry
 from belle.build.stages import in_git, metric, stage
@@ -16,7 +16,9 @@ except InputError as error:
     print(f"belle: {error}", file=sys.stderr, flush=True)
     sys.exit(error.exit_status)
 
-registry = Registry(params.model_dump())
+registry = Registry(
+    strict_yaml.load("params.yaml")
+)  # as written: DVC sees 60, not 60.0
 needs = Needs(params)
 install(workflow, list(STAGES), (str(LEDGER),), needs.afterwards)
 

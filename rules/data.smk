@@ -2,12 +2,12 @@
 rule corpus:
     output:
         "data/corpus/{corpus}.txt",
-    params:
-        settings=registry.value("corpus.{corpus}"),
-    wildcard_constraints:
-        corpus=registry.names("corpus"),
     log:
         "logs/corpus-{corpus}.log",
+    wildcard_constraints:
+        corpus=registry.names("corpus"),
+    params:
+        settings=registry.value("corpus.{corpus}"),
     shell:
         stage("belle corpus {output} {params.settings}")
 
@@ -15,12 +15,12 @@ rule corpus:
 rule evalset:
     output:
         in_git("data/eval/{evalset}.jsonl"),
-    params:
-        settings=registry.value("evalset.{evalset}"),
-    wildcard_constraints:
-        evalset=registry.names("evalset"),
     log:
         "logs/evalset-{evalset}.log",
+    wildcard_constraints:
+        evalset=registry.names("evalset"),
+    params:
+        settings=registry.value("evalset.{evalset}"),
     shell:
         stage("belle evalset {output} {params.settings}")
 
@@ -32,14 +32,14 @@ rule generate:
     output:
         rows="data/raw/{dataset}.jsonl",
         report="data/raw/{dataset}.report.json",
-    params:
-        settings=registry.settings("generate", "datasets.{dataset}"),
+    log:
+        "logs/generate-{dataset}.log",
     wildcard_constraints:
         dataset=registry.names("datasets", kind="generated"),
     resources:
         api_key=needs.generate_api_key,
-    log:
-        "logs/generate-{dataset}.log",
+    params:
+        settings=registry.settings("generate", "datasets.{dataset}"),
     shell:
         stage(
             "belle generate {input.seeds:q} {input.prompt} {output.rows} {output.report} {params.settings}"
@@ -49,18 +49,18 @@ rule generate:
 rule fetch_dataset:
     output:
         "data/raw/{dataset}.jsonl",
-    params:
-        hub=registry.value("datasets.{dataset}.hub"),
-        revision=registry.value("datasets.{dataset}.revision"),
-        split=registry.value("datasets.{dataset}.split"),
+    log:
+        "logs/fetch_dataset-{dataset}.log",
     wildcard_constraints:
         dataset=registry.names("datasets", kind="published"),
     resources:
         hub=registry.plain("datasets.{dataset}.hub"),
         hub_kind="dataset",
         disk_gb=4,
-    log:
-        "logs/fetch_dataset-{dataset}.log",
+    params:
+        hub=registry.value("datasets.{dataset}.hub"),
+        revision=registry.value("datasets.{dataset}.revision"),
+        split=registry.value("datasets.{dataset}.split"),
     shell:
         stage(
             "belle fetch_dataset {params.hub} {output} --revision {params.revision} --split {params.split}"
@@ -73,9 +73,9 @@ rule clean:
     output:
         rows="data/clean/{dataset}.jsonl",
         report=metric("data/clean/{dataset}.report.json"),
-    params:
-        settings=registry.settings("clean", "datasets.{dataset}"),
     log:
         "logs/clean-{dataset}.log",
+    params:
+        settings=registry.settings("clean", "datasets.{dataset}"),
     shell:
         stage("belle clean {input} {output.rows} {output.report} {params.settings}")

@@ -5,13 +5,13 @@ rule answer:
         questions=registry.path("{path}", path="evals.{eval}.path"),
     output:
         "results/answers/{eval}/{model}.jsonl",
-    params:
-        settings=registry.settings("answer", "evals.{eval}"),
+    log:
+        "logs/answer-{eval}-{model}.log",
     resources:
         gpus=needs.gpus,
         gpu_memory_gb=needs.answer_gpu_memory_gb,
-    log:
-        "logs/answer-{eval}-{model}.log",
+    params:
+        settings=registry.settings("answer", "evals.{eval}"),
     shell:
         stage(
             "belle answer {input.model} {input.questions:q} {output} {wildcards.model} {params.settings}"
@@ -24,12 +24,12 @@ rule judge:
         prompts="src/belle/prompts/judge",
     output:
         "results/verdicts/{eval}/{model}.jsonl",
-    params:
-        settings=registry.settings("judge", "evals.{eval}"),
-    resources:
-        api_key=needs.judge_api_key,
     log:
         "logs/judge-{eval}-{model}.log",
+    resources:
+        api_key=needs.judge_api_key,
+    params:
+        settings=registry.settings("judge", "evals.{eval}"),
     shell:
         stage("belle judge {input.answers} {input.prompts} {output} {params.settings}")
 
@@ -56,10 +56,10 @@ rule table:
         md=in_git("results/tables/{table}.md"),
         csv=in_git("results/tables/{table}.csv"),
         json=in_git("results/tables/{table}.json"),
-    params:
-        title=registry.value("tables.{table}.title"),
     log:
         "logs/table-{table}.log",
+    params:
+        title=registry.value("tables.{table}.title"),
     shell:
         stage(
             'belle table {output.md} {output.csv} {output.json} "{params.title}" {input}'

@@ -7,15 +7,15 @@ rule gptq:
         ),
     output:
         directory("models/{model}-gptq"),
-    params:
-        settings=registry.settings("gptq"),
+    log:
+        "logs/gptq-{model}.log",
     wildcard_constraints:
         model=registry.names("models"),
     resources:
         gpus=needs.gpus,
         gpu_memory_gb=needs.gptq_gpu_memory_gb,
         disk_gb=needs.gptq_disk_gb,
-    log:
-        "logs/gptq-{model}.log",
+    params:
+        settings=registry.settings("gptq"),
     shell:
         stage("belle gptq {input.model} {input.data} {output} {params.settings}")

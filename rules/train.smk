@@ -4,13 +4,13 @@ rule base:
         registry.path("data/corpus/{corpus}.txt", corpus="bases.{base}.corpus"),
     output:
         directory("models/{base}"),
-    params:
-        settings=registry.settings("base", "bases.{base}"),
+    log:
+        "logs/base-{base}.log",
     wildcard_constraints:
         base=registry.names("bases", kind="scratch"),
     threads: 2
-    log:
-        "logs/base-{base}.log",
+    params:
+        settings=registry.settings("base", "bases.{base}"),
     shell:
         stage(
             "belle base {input} {output} .belle/checkpoints/{wildcards.base} {params.settings}"
@@ -25,17 +25,17 @@ rule sft:
         ),
     output:
         directory("models/{model}"),
-    params:
-        fraction=registry.value("models.{model}.data_fraction"),
-        settings=registry.settings("sft", "models.{model}"),
+    log:
+        "logs/sft-{model}.log",
     wildcard_constraints:
         model=registry.names("models", kind="trained"),
     resources:
         gpus=needs.sft_gpus,
         gpu_memory_gb=needs.sft_gpu_memory_gb,
         disk_gb=needs.sft_disk_gb,
-    log:
-        "logs/sft-{model}.log",
+    params:
+        fraction=registry.value("models.{model}.data_fraction"),
+        settings=registry.settings("sft", "models.{model}"),
     shell:
         stage(
             "belle sft {input.base} {input.data} {output} .belle/checkpoints/{wildcards.model}"

@@ -2,16 +2,16 @@
 rule fetch_model:
     output:
         directory("models/{base}"),
-    params:
-        hub=registry.value("bases.{base}.hub"),
-        revision=registry.value("bases.{base}.revision"),
+    log:
+        "logs/fetch_model-{base}.log",
     wildcard_constraints:
         base=registry.names("bases", kind="hub"),
     resources:
         hub=registry.plain("bases.{base}.hub"),
         disk_gb=needs.fetch_disk_gb,
-    log:
-        "logs/fetch_model-{base}.log",
+    params:
+        hub=registry.value("bases.{base}.hub"),
+        revision=registry.value("bases.{base}.revision"),
     shell:
         stage("belle fetch_model {params.hub} {output} --revision {params.revision}")
 
@@ -22,10 +22,10 @@ rule encrypt:
         key=registry.path("models/{base}", base="models.{model}.base"),
     output:
         directory("models/{model}-enc"),
-    wildcard_constraints:
-        model=registry.names("models", kind="trained"),
     log:
         "logs/encrypt-{model}.log",
+    wildcard_constraints:
+        model=registry.names("models", kind="trained"),
     shell:
         stage("belle encrypt {input.plain} {input.key} {output}")
 
@@ -36,9 +36,9 @@ rule decrypt:
         key=registry.weights("models.{model}.key"),
     output:
         directory("models/{model}"),
-    wildcard_constraints:
-        model=registry.names("models", kind="released"),
     log:
         "logs/decrypt-{model}.log",
+    wildcard_constraints:
+        model=registry.names("models", kind="released"),
     shell:
         stage("belle decrypt {input.encrypted:q} {input.key:q} {output}")

@@ -78,9 +78,11 @@ def generate(args: Arguments) -> None:
     """Ask a chat API for rows by Self-Instruct; every reply is kept in the ledger and never paid twice."""
     from belle.data.generate import generate
 
+    given = settings(args, config.Generate)
+    given["stop"] = [text.replace(r"\n", "\n") for text in given["stop"]]  # a command is one line
     generate(
         seeds=args.seeds, prompt=args.prompt, out=args.out, report=args.report,
-        ledger=args.ledger, api_key=api_key(), **settings(args, config.Generate),
+        ledger=args.ledger, api_key=api_key(), **given,
     )  # fmt: skip
 
 

@@ -17,6 +17,8 @@ from belle import strict_yaml
 from belle.errors import InputError
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$", max_length=60)]
+OneLine = Annotated[str, Field(pattern=r"^[^\n]*$")]
+"""Text that can stand in a command; a line end is written as ``\\n``."""
 Fraction = Annotated[float, Field(ge=0, le=1)]
 PositiveInt = Annotated[int, Field(ge=1)]
 Count = Annotated[int, Field(ge=0)]
@@ -55,7 +57,7 @@ class Generate(Section):
     temperature: Annotated[float, Field(ge=0, le=2)]
     top_p: Annotated[float, Field(gt=0, le=1)]
     max_tokens: PositiveInt
-    stop: Annotated[list[str], Field(max_length=4)]
+    stop: Annotated[list[OneLine], Field(max_length=4)]
     in_flight: Annotated[int, Field(ge=1, le=2048)]
     timeout_s: PositiveFloat
     seed: Count

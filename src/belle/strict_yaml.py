@@ -71,7 +71,7 @@ def _text(path: Path) -> str:
 def load(path: Path) -> Any:
     """Load a YAML file; raises ``InputError`` with the line where it is no YAML."""
     try:
-        return yaml.load(_text(path), Loader=_Loader)  # noqa: S506 - a safe loader
+        return yaml.load(_text(path), Loader=_Loader)
     except yaml.YAMLError as error:
         raise _fault(path, error) from None
 

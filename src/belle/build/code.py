@@ -28,6 +28,8 @@ LOCK_FILE = Path("requirements.lock")
 CACHE = Path(".belle/code-cache.json")
 EFFECTS = "<module>"
 """The pseudo-definition that stands for statements a module runs when it is imported."""
+STARTED = "<main>"
+"""The pseudo-definition of ``if __name__ == "__main__"``: it runs only where a module is started by name."""
 
 DISTRIBUTIONS = {"yaml": "pyyaml"}
 """Import names that differ from the name of the package that brings them."""
@@ -44,16 +46,21 @@ class Definition:
     refers: set[Target] = field(default_factory=set)
 
 
+def _is_text(node: ast.AST) -> bool:
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+
+
+def _stored(node: ast.AST) -> set[str]:
+    names = (item for item in ast.walk(node) if isinstance(item, ast.Name))
+    return {item.id for item in names if isinstance(item.ctx, ast.Store)}
+
+
 def _without_text(node: ast.AST) -> ast.AST:
     """Drop docstrings and other bare strings in place; a body left empty keeps a ``pass``."""
     for inner in ast.walk(node):
         body = getattr(inner, "body", None)
         if isinstance(body, list):
-            kept = [
-                item
-                for item in body
-                if not (isinstance(item, ast.Expr) and isinstance(item.value, ast.Constant) and isinstance(item.value.value, str))
-            ]
+            kept = [item for item in body if not _is_text(item)]
             inner.body = kept or ([] if isinstance(inner, ast.Module) else [ast.Pass()])  # type: ignore[attr-defined]
     return node
 
@@ -76,10 +83,12 @@ class _Module:
         for node in tree.body:
             if isinstance(node, ast.Import | ast.ImportFrom):
                 self.bindings.update(self._imported(node))
+            elif isinstance(node, ast.If) and "__name__" in ast.dump(node.test):
+                groups.setdefault(STARTED, []).append(node)
             elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
                 groups.setdefault(node.name, []).append(node)
             else:
-                names = {item.id for item in ast.walk(node) if isinstance(item, ast.Name) and isinstance(item.ctx, ast.Store)}
+                names = _stored(node)
                 simple = isinstance(node, ast.Assign | ast.AnnAssign | ast.AugAssign)
                 for name_ in names if simple and names else {EFFECTS, *names}:
                     groups.setdefault(name_, []).append(node)
@@ -195,7 +204,7 @@ class Code:
         return definitions, external
 
     def fingerprint(self, command: str) -> dict[str, Any]:
-        """What the stage ``command`` runs on: Python's version, pinned packages, and a digest for each module reached."""
+        """What the stage ``command`` runs on: Python, pinned packages, and a digest for each module reached."""
         definitions, external = self.reached((f"{PACKAGE}.cli", command))
         modules = {}
         for module, names in sorted(definitions.items()):

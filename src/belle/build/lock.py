@@ -1,4 +1,4 @@
-"""One build at a time in a folder. The kernel drops the lock with its process, so a killed build never blocks the next."""
+"""One build at a time in a folder. The kernel drops the lock with its process: a killed build blocks nobody."""
 
 from __future__ import annotations
 

@@ -118,9 +118,10 @@ def entry_of(job: Any) -> dict[str, Any]:
     if found.deps:
         entry["deps"] = list(found.deps)
     if found.params:
-        entry["params"] = [{str(CODE_FILE): list(found.params[str(CODE_FILE)])}] if str(CODE_FILE) in found.params else []
-        entry["params"] += list(found.params.get(PARAMS_FILE, ()))
-    outs, metrics = [], []
+        code = [{str(CODE_FILE): list(found.params[str(CODE_FILE)])}] if str(CODE_FILE) in found.params else []
+        entry["params"] = [*code, *found.params.get(PARAMS_FILE, ())]
+    outs: list[Any] = []
+    metrics: list[Any] = []
     for path in job.output:
         text: Any = {str(path): {"cache": False}} if path.flags.get(GIT) else str(path)
         (metrics if path.flags.get(METRIC) else outs).append(text)

@@ -37,7 +37,18 @@ class Stage:
 
 def shown(value: Any) -> str:
     """A value as a person would write it into params.yaml."""
-    return value if isinstance(value, str) and value and value == value.strip() else json.dumps(value, ensure_ascii=False)
+    plain = isinstance(value, str) and value and value == value.strip()
+    return value if plain else json.dumps(value, ensure_ascii=False)
+
+
+def _code_cause(leaf: str, before: str, after: str) -> str:
+    """A difference between two fingerprints, as ``sft.modules.belle.train.sft``, in words."""
+    _, kind, *rest = leaf.split(".")
+    if kind == "modules":
+        return f"code {'.'.join(rest)} changed"
+    what = f"package {'.'.join(rest)}" if kind == "packages" else "Python"
+    before, after = before.split("+")[0], after.split("+")[0]
+    return f"{what}: {before} → {after}" if before != after else f"{what}: a package that it needs has another version"
 
 
 def look_up(key: str, values: Any) -> Any:
@@ -78,9 +89,7 @@ class State:
             if Path(lock).exists():
                 for name, entry in ((strict_yaml.load(Path(lock)) or {}).get("stages") or {}).items():
                     self.locked.setdefault(name, entry)
-        self._made = {
-            out["path"]: out.get("md5") for entry in self.locked.values() for out in entry.get("outs", [])
-        }
+        self._made = {out["path"]: out.get("md5") for entry in self.locked.values() for out in entry.get("outs", [])}
 
     def values(self, file: str) -> Any:
         """The content of a parameter file."""
@@ -92,7 +101,7 @@ class State:
     def reasons(self, stage: Stage) -> list[str]:
         """Why the stage must run, one cause a line, in the user's words; empty when it is up to date.
 
-        An intermediate that is not here counts as what dvc.lock says it was: it is fetched only when something needs it.
+        An intermediate that is not here counts as what dvc.lock says it was: it is fetched only when it is needed.
         """
         entry = self.locked.get(stage.name)
         if entry is None:
@@ -121,7 +130,7 @@ class State:
                     yield f"{word} {key} is new to this stage"
                     continue
                 for leaf, before, after in differences(key, old[key], new):
-                    yield f"{word} {leaf}: {before} → {after}" if word == "param" else f"code {leaf.partition('.')[2]} changed"
+                    yield f"param {leaf}: {before} → {after}" if word == "param" else _code_cause(leaf, before, after)
             for key in old:
                 if key not in keys:
                     yield f"{word} {key} is no longer read"

@@ -1,0 +1,32 @@
+# Two commands do everything: `make build` and `make test`. Both set up .venv first.
+PYTHON ?= python3.11
+VENV := .venv
+READY := $(VENV)/.ready
+RUN := . $(VENV)/bin/activate &&
+
+.PHONY: build test lint tables lock clean-build
+
+build: $(READY)
+	$(RUN) snakemake
+
+test: $(READY)
+	$(RUN) pytest
+
+lint: $(READY)
+	$(RUN) ruff check . && ruff format --check . && mypy && lint-imports && snakefmt --check Snakefile rules && snakemake --lint && belle dvc-yaml --check
+
+# Fails when the tables that this checkout builds are not the ones it carries.
+tables: build
+	git diff --exit-code -- results/tables data/eval dvc.yaml code.json
+
+# requirements.lock from what is installed in .venv, for the packages that requirements.in names.
+lock: $(READY)
+	$(RUN) python tools/lock.py requirements.in requirements.lock
+
+$(READY): requirements.lock pyproject.toml
+	command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) is not here: install Python 3.11, or say make PYTHON=..." >&2; exit 1; }
+	test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/python -m pip install --disable-pip-version-check --quiet --no-deps -r requirements.lock
+	$(VENV)/bin/python -m pip install --disable-pip-version-check --quiet --no-deps --no-build-isolation --editable .
+	$(VENV)/bin/python -m pip check
+	touch $@

@@ -1,0 +1,1 @@
+"""Paid and offline chat APIs: the ledger, the client, and the offline teacher."""

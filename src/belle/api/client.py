@@ -1,0 +1,215 @@
+"""Ask an OpenAI-compatible API many things at once, each at most once in a lifetime: the ledger remembers."""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any
+
+from tqdm import tqdm
+
+from belle import jsonl
+from belle.api.body import read_body
+from belle.api.ledger import Ledger, request_digest
+from belle.errors import BelleError, InputError
+
+
+@dataclass(frozen=True)
+class Request:
+    """A chat completion to ask for; ``sample`` tells apart requests that are otherwise the same."""
+
+    model: str
+    messages: Sequence[Mapping[str, str]]
+    params: Mapping[str, Any]
+    sample: int = 0
+
+    def identity(self, endpoint: str) -> dict[str, Any]:
+        """What the ledger knows this request by: its ``FIELDS``."""
+        return {
+            "endpoint": endpoint,
+            "model": self.model,
+            "messages": [dict(message) for message in self.messages],
+            "params": dict(self.params),
+            "sample": self.sample,
+        }
+
+
+@dataclass(frozen=True)
+class Reply:
+    """A reply out of the ledger. ``finish_reason``: ``stop``, ``length``, …; ``usage``: tokens as the API counted."""
+
+    digest: str
+    text: str
+    finish_reason: str
+    usage: Mapping[str, Any]
+
+
+def ask(
+    requests: Sequence[Request],
+    *,
+    ledger: Ledger,
+    base_url: str,
+    endpoint: str,
+    api_key: str,
+    in_flight: int,
+    timeout_s: float,
+    max_retries: int = 8,
+    first_pause_s: float = 0.5,
+    describe: str = "",
+) -> list[Reply]:
+    """Return the replies in the order of ``requests``. See ``Client``, which asks again and again over one pool."""
+    with Client(
+        ledger=ledger, base_url=base_url, endpoint=endpoint, api_key=api_key, in_flight=in_flight,
+        timeout_s=timeout_s, max_retries=max_retries, first_pause_s=first_pause_s,
+    ) as client:  # fmt: skip
+        return client.ask(requests, describe=describe)
+
+
+class Client:
+    """A pool of connections and a ledger; a context manager.
+
+    Args:
+        ledger: Where replies are kept, and looked for before anything is sent.
+        base_url: The API, ending in ``/v1`` as a rule.
+        endpoint: The API's name in the ledger (see ``belle.api.provider``).
+        api_key: Sent to the API and kept nowhere.
+        in_flight: The most requests that wait for a reply at a time.
+        timeout_s: Seconds for one attempt, from sending to the end of the body.
+        max_retries: Attempts after the first, on 408, 409, 425, 429, 5xx, time-outs, lost connections and broken
+            bodies; pauses double and are jittered, and Retry-After holds every request back.
+    """
+
+    def __init__(
+        self,
+        *,
+        ledger: Ledger,
+        base_url: str,
+        endpoint: str,
+        api_key: str,
+        in_flight: int,
+        timeout_s: float,
+        max_retries: int = 8,
+        first_pause_s: float = 0.5,
+    ) -> None:
+        self._ledger, self._base_url, self._endpoint, self._api_key = ledger, base_url, endpoint, api_key
+        self._settings = {
+            "ledger": str(ledger.folder.resolve()), "base_url": base_url, "api_key": api_key, "in_flight": in_flight,
+            "timeout_s": timeout_s, "max_retries": max_retries, "first_pause_s": first_pause_s,
+        }  # fmt: skip
+        self._sender: subprocess.Popen[bytes] | None = None
+        self._said: IO[bytes] | None = None
+        self._pipes = ExitStack()
+
+    def __enter__(self) -> "Client":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._pipes.close()
+        # The sender ends when its pipe does, after what is under way. An impatient user need not wait for that.
+        if self._sender is not None and not isinstance(error, KeyboardInterrupt):
+            self._sender.wait()
+
+    def ask(self, requests: Sequence[Request], *, describe: str = "", bar: bool = True) -> list[Reply]:
+        """Return the replies in the order of ``requests``; what the ledger holds is not sent.
+
+        ``describe`` names the stage in the ledger, in messages and on the progress bar, which ``bar`` switches off.
+
+        Raises:
+            InputError: something must be sent and there is no key.
+            BelleError: the API refused a request, or every attempt failed; what was under way is still recorded.
+        """
+        identities = [request.identity(self._endpoint) for request in requests]
+        digests = [request_digest(identity) for identity in identities]
+        todo = {d: identity for d, identity in zip(digests, identities, strict=True) if d not in self._ledger}
+        if todo and not self._api_key:
+            raise InputError(
+                f"{len(todo)} requests are to be sent and there is no API key",
+                where=self._base_url,
+                cause="OPENAI_API_KEY is not set",
+                fix="export OPENAI_API_KEY=… (any word does for a server of your own that asks for none)",
+            )
+        if todo:
+            self._send(todo, len(set(digests)) - len(todo), describe, bar)
+        return [self._reply(digest) for digest in digests]
+
+    def _reply(self, digest: str) -> Reply:
+        line = self._ledger.get(digest)
+        if line is None:
+            raise BelleError(f"the reply {digest} is gone", where=str(self._ledger.folder))
+        body = read_body(line["reply"])
+        return Reply(digest, body.text, body.finish_reason, body.usage)
+
+    def _send(self, todo: Mapping[str, Mapping[str, Any]], known: int, describe: str, bar: bool) -> None:
+        """Have the sender bring the replies into the ledger."""
+        sender = self._start()
+        assert sender.stdin is not None
+        assert sender.stdout is not None
+        try:
+            for order in (*todo.items(), {"stage": describe}):
+                sender.stdin.write(jsonl.dumps(order).encode() + b"\n")
+            sender.stdin.flush()
+        except BrokenPipeError:
+            raise self._broken(sender) from None
+        with tqdm(
+            total=known + len(todo), initial=known, desc=describe, unit="reply", mininterval=1, disable=not bar
+        ) as progress:
+            for line in sender.stdout:
+                event = json.loads(line)
+                if "replies" in event:
+                    progress.update(event["replies"])
+                elif "tell" in event:
+                    tqdm.write(event["tell"], file=sys.stderr)
+                elif not event["end"]:
+                    return
+                elif "bug" in event["end"]:
+                    raise RuntimeError(event["end"]["bug"])
+                else:
+                    fault = event["end"]
+                    raise BelleError(fault["what"], where=fault["where"], cause=fault["cause"], fix=fault["fix"])
+        raise self._broken(sender)
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        """Start the sender if it does not run: in a session of its own, out of the reach of what kills this one."""
+        if self._sender is None:
+            source = str(Path(__file__).resolve().parents[2])
+            paths = [source, *filter(None, [os.environ.get("PYTHONPATH")])]
+            self._said = self._pipes.enter_context(tempfile.TemporaryFile())  # noqa: SIM115
+            self._sender = subprocess.Popen(
+                [sys.executable, "-m", "belle.api.sender"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=self._said,
+                env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
+                start_new_session=True,
+            )
+            for pipe in (self._sender.stdout, self._sender.stdin):
+                assert pipe is not None
+                self._pipes.callback(_close, pipe)
+            assert self._sender.stdin is not None
+            self._sender.stdin.write(jsonl.dumps(self._settings).encode() + b"\n")
+        return self._sender
+
+    def _broken(self, sender: subprocess.Popen[bytes]) -> BelleError:
+        status, said = sender.wait(), ""
+        if self._said is not None:
+            self._said.seek(0)
+            said = self._said.read().decode(errors="replace").strip()[-2000:]
+        return BelleError(
+            f"the process that sends requests ended with {status}" + (f", saying:\n{said}" if said else ""),
+            where=self._base_url,
+            cause="it was killed, or ran out of memory",
+            fix="run again: every reply so far is in the ledger",
+        )
+
+
+def _close(pipe: IO[bytes]) -> None:
+    with suppress(BrokenPipeError):
+        pipe.close()

@@ -1,0 +1,303 @@
+"""The ledger: every request and its reply, kept for ever, so that no call is paid twice.
+
+A folder of JSON Lines, ``<first hex digit of the digest>.jsonl``, only ever appended to. Three kinds of line:
+
+    intent    written before a request is sent: its digest and who sends it
+    reply     written before anything else is done with a reply: the whole request and the whole body
+    release   written when a sender gives up: ``paid`` is "no" (refused) or "possibly" (sent, no reply seen)
+
+An intent without a reply whose sender is dead, or that was released as "possibly", may have been paid.
+"""
+
+import json
+import re
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from belle import jsonl
+from belle.api.process import Process, process, this_process
+from belle.api.shard import Shard
+from belle.errors import BelleError
+
+FIELDS = frozenset({"endpoint", "model", "messages", "params", "sample"})
+"""What makes a request; nothing else of it is hashed or stored."""
+
+SAMPLING = frozenset({
+    "temperature", "top_p", "max_tokens", "max_completion_tokens", "stop", "seed", "n", "logit_bias",
+    "presence_penalty", "frequency_penalty", "response_format", "reasoning_effort",
+})  # fmt: skip
+"""The parameters a request may carry. A list, so that no header or key can slip into the ledger among them."""
+
+_HEAD = re.compile(rb'\{"kind": "(reply|intent)", "digest": "([0-9a-f]{64})"')
+_SHARDS = "0123456789abcdef"
+
+
+def request_digest(request: Mapping[str, Any]) -> str:
+    """SHA-256 (64 hex digits) of the canonical ``{endpoint, model, messages, params, sample}``.
+
+    Raises:
+        ValueError: a field is missing or too many, or a parameter is not one of ``SAMPLING``.
+    """
+    if request.keys() != FIELDS:
+        raise ValueError(f"a request has the fields {sorted(FIELDS)}, found {sorted(request)}")
+    if unknown := request["params"].keys() - SAMPLING:
+        raise ValueError(f"not sampling parameters: {sorted(unknown)}")
+    return sha256(jsonl.canonical(dict(request))).hexdigest()
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A reply to be recorded: the request's ``FIELDS`` and the body as it came."""
+
+    digest: str
+    request: Mapping[str, Any]
+    body: str
+    usage: Mapping[str, Any]
+    finish_reason: str
+    seconds: float
+    attempts: int = 1
+
+
+@dataclass
+class Claims:
+    """What became of a claim: digests that are ``answered``, ``mine`` to send, or ``theirs`` (with the sender).
+
+    ``possibly_paid`` are those of mine that somebody sent before without a reply being seen.
+    """
+
+    answered: list[str] = field(default_factory=list)
+    mine: list[str] = field(default_factory=list)
+    theirs: dict[str, str] = field(default_factory=dict)
+    possibly_paid: list[str] = field(default_factory=list)
+
+
+@dataclass
+class _Index:
+    """What one shard holds: where the replies stand, and the intents without a reply (offset << 32 | length)."""
+
+    replies: dict[bytes, int] = field(default_factory=dict)
+    open: dict[bytes, int] = field(default_factory=dict)
+    released: set[bytes] = field(default_factory=set)
+
+
+class Ledger:
+    """The replies of a folder, shared by any number of threads and processes, any of which may be killed.
+
+    Reads on from where it stopped whenever it is asked for something that it does not know; a look-up is O(1).
+
+    Raises:
+        BelleError: the folder cannot be written to, or a line in it is no ledger line (names file and byte).
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = Path(folder)
+        self._shards = {digit: Shard(self.folder / f"{digit}.jsonl") for digit in _SHARDS}
+        self._indexes = {digit: _Index() for digit in _SHARDS}
+        self._lock = threading.RLock()
+
+    def __enter__(self) -> "Ledger":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the files; they open again when they are needed."""
+        with self._lock:
+            for shard in self._shards.values():
+                shard.close()
+
+    def __contains__(self, digest: str) -> bool:
+        """Tell whether a request is answered."""
+        with self._lock:
+            key = bytes.fromhex(digest)
+            return key in self._indexes[digest[0]].replies or key in self._refresh(digest[0]).replies
+
+    def get(self, digest: str) -> dict[str, Any] | None:
+        """The reply line of a request: ``request``, ``reply`` (raw body), ``usage``, …; None if not answered."""
+        with self._lock:
+            digit, key = digest[0], bytes.fromhex(digest)
+            while digest in self:
+                place = self._indexes[digit].replies[key]
+                line = self._shards[digit].read(place >> 32, place & 0xFFFFFFFF)
+                if digest.encode() in line:
+                    return self._parse(digit, place >> 32, line)
+                # The file was replaced under us (by `dvc checkout`, say): what we knew of it holds no more.
+                self._indexes[digit] = _Index()
+                self._shards[digit].close()
+            return None
+
+    def claim(self, digests: Iterable[str], *, stage: str = "", lease_s: float = 600) -> Claims:
+        """Take what nobody answered or sends as one's own to send: an intent for each is on the disk on return.
+
+        A sender on another host cannot be looked up: it counts as alive for ``lease_s`` seconds, the longest that
+        a request can take.
+        """
+        claims = Claims()
+        me, now = this_process(), round(time.time(), 3)
+        running: dict[int, Process | None] = {}
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with self._lock:
+            for digit, group in _by_shard(digests):
+                with self._shards[digit].locked():
+                    index = self._refresh(digit)
+                    lines = []
+                    for digest in group:
+                        key = bytes.fromhex(digest)
+                        if key in index.replies:
+                            claims.answered.append(digest)
+                            continue
+                        if key in index.open:
+                            intent = self._at(digit, index.open[key])
+                            if key not in index.released and _sends_still(intent, me, now, running):
+                                claims.theirs[digest] = f"process {intent['pid']} on {intent['host']}"
+                                continue
+                            claims.possibly_paid.append(digest)
+                        claims.mine.append(digest)
+                        lines.append(
+                            _line("intent", digest, pid=me.pid, host=me.host, started=me.started,
+                                  stage=stage, lease_s=lease_s, time=now)
+                        )  # fmt: skip
+                    if lines:
+                        self._shards[digit].append(b"".join(lines))
+        return claims
+
+    def record(self, entries: Sequence[Entry], *, stage: str = "") -> None:
+        """Keep replies: they are on the disk on return. Many at once share one wait for the disk."""
+        now = round(time.time(), 3)
+        self._append({
+            entry.digest: _line(
+                "reply", entry.digest, request={name: entry.request[name] for name in sorted(FIELDS)},
+                reply=entry.body, usage=entry.usage, finish_reason=entry.finish_reason, stage=stage,
+                seconds=round(entry.seconds, 3), attempts=entry.attempts, time=now,
+            )
+            for entry in entries
+        })  # fmt: skip
+
+    def release(self, digests: Mapping[str, tuple[str, str]], *, stage: str = "") -> None:
+        """Give claims up: digest → (``no`` or ``possibly`` paid, the reason in a word or a few)."""
+        now = round(time.time(), 3)
+        self._append({
+            digest: _line("release", digest, paid=paid, error=error, stage=stage, time=now)
+            for digest, (paid, error) in digests.items()
+        })  # fmt: skip
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        """Yield every reply line, shard by shard, in the order in which they came."""
+        for digit in _SHARDS:
+            with self._lock:
+                places = sorted(self._refresh(digit).replies.values())
+            for place in places:
+                with self._lock:
+                    line = self._at(digit, place)
+                yield line
+
+    def __len__(self) -> int:
+        """Count the answered requests."""
+        with self._lock:
+            return sum(len(self._refresh(digit).replies) for digit in _SHARDS)
+
+    def stats(self) -> dict[str, Any]:
+        """Count ``replies``, ``open`` intents and ``torn`` lines, and tokens by model (``models``)."""
+        models: dict[str, dict[str, int]] = defaultdict(
+            lambda: {"replies": 0, "prompt_tokens": 0, "completion_tokens": 0}
+        )
+        for line in self:
+            model = models[line["request"]["model"]]
+            model["replies"] += 1
+            for kind in ("prompt_tokens", "completion_tokens"):
+                model[kind] += line["usage"].get(kind) or 0
+        with self._lock:
+            return {
+                "replies": sum(model["replies"] for model in models.values()),
+                "open": sum(len(index.open) for index in self._indexes.values()),
+                "torn": sum(shard.torn() for shard in self._shards.values()),
+                "models": dict(sorted(models.items())),
+            }
+
+    def _append(self, lines: Mapping[str, bytes]) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with self._lock:
+            for digit, group in _by_shard(lines):
+                with self._shards[digit].locked():
+                    self._shards[digit].append(b"".join(lines[digest] for digest in group))
+                self._refresh(digit)
+
+    def _refresh(self, digit: str) -> _Index:
+        """Take in what this or any other process appended to a shard since the last look."""
+        index = self._indexes[digit]
+        for offset, line in self._shards[digit].news():
+            if offset == 0:
+                index.replies.clear()
+                index.open.clear()
+                index.released.clear()
+            self._take_in(index, digit, offset, line)
+        return index
+
+    def _take_in(self, index: _Index, digit: str, offset: int, line: bytes) -> None:
+        # Lines may be long and there may be millions: the digest is cut out, the rest stays unread.
+        head = _HEAD.match(line) if line.endswith(b"}") else None
+        if head:
+            kind, digest, paid = head[1].decode(), head[2].decode(), ""
+        else:
+            row = self._parse(digit, offset, line)
+            kind, digest, paid = row["kind"], row["digest"], row.get("paid", "")
+        key, place = bytes.fromhex(digest), offset << 32 | len(line)
+        if kind == "reply":
+            # The first reply counts, so that what was built from it stays what it was.
+            index.replies.setdefault(key, place)
+            index.open.pop(key, None)
+        elif key in index.replies:
+            return
+        elif kind == "intent":
+            index.open[key] = place
+            index.released.discard(key)
+        elif paid == "no":
+            index.open.pop(key, None)
+        else:
+            index.released.add(key)
+
+    def _at(self, digit: str, place: int) -> dict[str, Any]:
+        offset, length = place >> 32, place & 0xFFFFFFFF
+        return self._parse(digit, offset, self._shards[digit].read(offset, length))
+
+    def _parse(self, digit: str, offset: int, line: bytes) -> dict[str, Any]:
+        try:
+            row = json.loads(line)
+            if row["kind"] in ("reply", "intent", "release") and len(bytes.fromhex(row["digest"])) == 32:
+                return row
+        except (ValueError, KeyError, TypeError):
+            pass
+        raise BelleError(
+            f"no ledger line: {line[:60]!r}",
+            where=f"{self._shards[digit].path}, byte {offset}",
+            cause="the file was edited, or a copy or merge of it went wrong",
+            fix="move that line to a file of its own; every other line is kept as it is",
+        )
+
+
+def _line(kind: str, digest: str, **values: Any) -> bytes:
+    return jsonl.dumps({"kind": kind, "digest": digest, **values}).encode("utf-8", "backslashreplace") + b"\n"
+
+
+def _by_shard(digests: Iterable[str]) -> Iterator[tuple[str, list[str]]]:
+    groups = defaultdict(list)
+    for digest in dict.fromkeys(digests):
+        groups[digest[0]].append(digest)
+    yield from sorted(groups.items())
+
+
+def _sends_still(intent: dict[str, Any], me: Process, now: float, running: dict[int, Process | None]) -> bool:
+    """Tell whether the sender of an intent may still bring its reply; ``running`` remembers who was looked up."""
+    sender = Process(intent["host"], intent["pid"], intent["started"])
+    if sender.host != me.host:
+        return bool(now < intent["time"] + intent["lease_s"])
+    if sender.pid not in running:
+        running[sender.pid] = process(sender.pid)
+    return running[sender.pid] == sender

@@ -1,0 +1,270 @@
+"""Send what the ledger lets us send, many requests at a time, and record every reply before it counts.
+
+Runs as a process of its own (``python -m belle.api.sender``), which outlives a stage that is killed by as long as
+its requests are under way: it sends nothing new, records what arrives, and ends. So a reply that is being paid for
+is not lost with the stage, and the next run of the stage waits for it rather than ask again.
+
+Standard input: a line of settings (``Settings``, with the ledger's folder), then, as often as wanted, a line
+``[digest, request]`` for each request and a line ``{"stage": …}`` that sends them off. Standard output: lines
+``{"replies": n}`` (more of them are in the ledger), ``{"tell": text}``, and for each batch one ``{"end": fault}``,
+where fault is null, the parts of a ``BelleError``, or ``{"bug": traceback}``.
+"""
+
+import asyncio
+import contextlib
+import json
+import os
+import random
+import sys
+import threading
+import time
+import traceback
+from collections import deque
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from belle import jsonl
+from belle.api.ledger import Entry, Ledger
+from belle.api.wire import RefusedError, Wire
+from belle.errors import BelleError
+
+_LOOK_AGAIN_S = 0.2
+"""How often to look whether another process has brought a reply that we wait for."""
+
+_TELL_AFTER_S = 5.0
+"""How long to wait for another process before saying so."""
+
+_LONGEST_PAUSE_S = 30.0
+"""The bound of the pauses that double from one failure to the next. A server's Retry-After has none."""
+
+
+class Sender:
+    """Claims requests, keeps ``in_flight`` of them under way, and records the replies in batches.
+
+    Lives in one event loop; ``send`` may be called again and again over the same connections.
+
+    Args:
+        replies: Called with the number of requests that were found to be answered since the last call.
+        tell: Called with what the user should know.
+    """
+
+    def __init__(
+        self,
+        *,
+        ledger: Ledger,
+        base_url: str,
+        api_key: str,
+        in_flight: int,
+        timeout_s: float,
+        max_retries: int,
+        first_pause_s: float,
+        replies: Callable[[int], None],
+        tell: Callable[[str], None],
+    ) -> None:
+        self._ledger, self._base_url, self._replies, self._tell = ledger, base_url, replies, tell
+        self._in_flight, self._max_retries, self._first_pause_s = in_flight, max_retries, first_pause_s
+        self._lease_s = (timeout_s + _LONGEST_PAUSE_S) * (max_retries + 1)
+        self._wire = Wire(base_url=base_url, api_key=api_key, timeout_s=timeout_s)
+        self._stopping = False
+        self._wake = asyncio.Event()
+        self._not_before = 0.0
+        self._arrived: list[tuple[Entry, asyncio.Future[None]]] = []
+        self._recording: asyncio.Task[None] | None = None
+
+    def stop(self) -> None:
+        """Send nothing new and try nothing again; ``send`` returns when what is under way is recorded."""
+        self._stopping = True
+        self._wake.set()
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._wire.close()
+
+    async def send(self, requests: Mapping[str, Mapping[str, Any]], *, stage: str) -> None:
+        """Bring the replies to ``requests`` (digest → the ledger's ``FIELDS``) into the ledger.
+
+        What another process sends is waited for. After a failure nothing new is sent, what is under way is still
+        waited for and recorded, and the first failure is raised.
+        """
+        waiting, theirs = deque(requests), dict[str, str]()
+        running, failures = set[asyncio.Task[None]](), list[BaseException]()
+        wake, sent_before, started, told = self._wake, 0, time.monotonic(), False
+
+        def finished(task: asyncio.Task[None]) -> None:
+            running.discard(task)
+            wake.set()
+            if not task.cancelled():
+                error = task.exception()
+                if error is None:
+                    self._replies(1)
+                else:
+                    failures.append(error)
+
+        try:
+            while running or ((waiting or theirs) and not failures and not self._stopping):
+                wake.clear()
+                while waiting and not failures and not self._stopping and len(running) < self._in_flight:
+                    room = min(len(waiting), self._in_flight - len(running))
+                    batch = [waiting.popleft() for _ in range(room)]
+                    claims = await asyncio.to_thread(self._ledger.claim, batch, stage=stage, lease_s=self._lease_s)
+                    sent_before += len(claims.possibly_paid)
+                    theirs.update(claims.theirs)
+                    self._replies(len(claims.answered))
+                    for digest in claims.mine:
+                        task = asyncio.create_task(self._bring(digest, requests[digest], stage))
+                        task.add_done_callback(finished)
+                        running.add(task)
+                if not running and not theirs:
+                    continue
+                if theirs and not told and time.monotonic() - started > _TELL_AFTER_S:
+                    told = True
+                    holder = next(iter(theirs.values()))
+                    self._tell(f"{stage}: waiting for {len(theirs)} replies that {holder} has asked for")
+                try:
+                    await asyncio.wait_for(wake.wait(), _LOOK_AGAIN_S if theirs else None)
+                except TimeoutError:
+                    waiting.extend(theirs)
+                    theirs.clear()
+        finally:
+            for task in running:
+                task.cancel()
+            await asyncio.gather(*running, return_exceptions=True)
+            if self._recording is not None:
+                await self._recording
+            if sent_before:
+                self._tell(
+                    f"{stage}: {sent_before} requests had been sent before without a reply being seen (a killed run, "
+                    "or a lost connection); they are possibly paid, and were sent again"
+                )
+        if failures:
+            raise failures[0]
+
+    async def _bring(self, digest: str, request: Mapping[str, Any], stage: str) -> None:
+        """Bring one reply into the ledger, or give its claim up there and raise."""
+        started, refused = time.monotonic(), RefusedError("not sent", again=True, paid="no")
+        # Once a single attempt may have been paid, the request as a whole may have been.
+        paid = "no"
+        try:
+            for attempt in range(self._max_retries + 1):
+                await self._pause(attempt, refused.wait_s)
+                before, paid = paid, "possibly"
+                try:
+                    body = await self._wire.post(request, digest)
+                except RefusedError as error:
+                    refused, paid = error, before if error.paid == "no" else "possibly"
+                    if not error.again or self._stopping:
+                        break
+                else:
+                    seconds = time.monotonic() - started
+                    await self._record(
+                        Entry(digest, request, body.raw, body.usage, body.finish_reason, seconds, attempt + 1), stage
+                    )
+                    return
+            raise self._failure(refused, attempt + 1)
+        except BaseException as error:
+            reason = refused.what.partition(":")[0] if isinstance(error, BelleError) else type(error).__name__
+            self._ledger.release({digest: (paid, reason)}, stage=stage)
+            raise
+
+    async def _pause(self, attempt: int, wait_s: float | None) -> None:
+        """Wait before an attempt: for what the server asked, of this request or of any other, or longer each time."""
+        if wait_s is not None:
+            self._not_before = max(self._not_before, time.monotonic() + wait_s)
+        elif attempt:
+            longest = min(_LONGEST_PAUSE_S, self._first_pause_s * 2 ** (attempt - 1))
+            await asyncio.sleep(longest * random.uniform(0.5, 1.0))
+        while (rest := self._not_before - time.monotonic()) > 0:
+            # Not all at the same moment, and never before the moment that the server named.
+            await asyncio.sleep(rest + random.uniform(0.0, min(1.0, 0.25 * rest)))
+
+    async def _record(self, entry: Entry, stage: str) -> None:
+        """Return when the reply is on the disk. Replies that arrive during one write share the next."""
+        done = asyncio.get_running_loop().create_future()
+        self._arrived.append((entry, done))
+        if self._recording is None or self._recording.done():
+            self._recording = asyncio.create_task(self._record_all(stage))
+        await done
+
+    async def _record_all(self, stage: str) -> None:
+        while self._arrived:
+            batch, self._arrived = self._arrived, []
+            try:
+                await asyncio.to_thread(self._ledger.record, [entry for entry, _ in batch], stage=stage)
+            except Exception as error:
+                for _, done in batch:
+                    if not done.done():
+                        done.set_exception(error)
+            else:
+                for _, done in batch:
+                    if not done.done():
+                        done.set_result(None)
+
+    def _failure(self, refused: RefusedError, attempts: int) -> BelleError:
+        causes = {
+            "HTTP 401": ("the key is wrong or expired", "check OPENAI_API_KEY"),
+            "HTTP 403": ("the key may not use this model or API", "check the account's rights"),
+            "HTTP 404": ("a wrong base_url or model name", "check both in params.yaml"),
+            "HTTP 429": ("the rate limit or the quota is used up", "lower in_flight, or check the account"),
+            "connection failed": ("a wrong base_url, no network, or a server that is down", "check base_url"),
+        }
+        cause, fix = causes.get(refused.what.partition(":")[0], ("", ""))
+        again = "run again later: every reply so far is in the ledger and is not paid again"
+        times = f" ({attempts} attempts)" if attempts > 1 else ""
+        return BelleError(
+            refused.what + times, where=self._base_url, cause=cause, fix=f"{fix}; {again}" if fix else again
+        )
+
+
+async def _serve(lines: Callable[[], bytes], emit: Callable[[Mapping[str, Any]], None]) -> None:
+    """Carry out what ``lines`` (blocking, empty at the end) asks for, one batch after the other."""
+    settings = json.loads(lines())
+    loop, orders = asyncio.get_running_loop(), asyncio.Queue[Any]()
+    with Ledger(Path(settings.pop("ledger"))) as ledger:
+        sender = Sender(
+            ledger=ledger, replies=lambda n: emit({"replies": n}), tell=lambda t: emit({"tell": t}), **settings
+        )
+
+        def read() -> None:
+            batch = {}
+            # A stage that is killed while it writes leaves half a line behind: no order, like the end itself.
+            with contextlib.suppress(ValueError):
+                while line := lines():
+                    order = json.loads(line)
+                    if isinstance(order, list):
+                        batch[order[0]] = order[1]
+                    else:
+                        loop.call_soon_threadsafe(orders.put_nowait, (order["stage"], batch))
+                        batch = {}
+            loop.call_soon_threadsafe(sender.stop)
+            loop.call_soon_threadsafe(orders.put_nowait, None)
+
+        threading.Thread(target=read, daemon=True).start()
+        while order := await orders.get():
+            stage, batch = order
+            try:
+                await sender.send(batch, stage=stage)
+            except BelleError as error:
+                emit({"end": {"what": error.what, "where": error.where, "cause": error.cause, "fix": error.fix}})
+            except Exception:
+                emit({"end": {"bug": traceback.format_exc()}})
+            else:
+                emit({"end": None})
+        await sender.close()
+
+
+def main() -> None:
+    """Serve the process that started this one, over its pipes."""
+    # Nothing but events goes out on the pipe, whatever a library prints.
+    events = os.dup(sys.stdout.fileno())
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+
+    def emit(event: Mapping[str, Any]) -> None:
+        with contextlib.suppress(BrokenPipeError):
+            os.write(events, jsonl.dumps(event).encode() + b"\n")
+
+    asyncio.run(_serve(sys.stdin.buffer.readline, emit))
+
+
+if __name__ == "__main__":
+    main()

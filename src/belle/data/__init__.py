@@ -1,0 +1,1 @@
+"""From seed tasks and paid replies to clean training rows."""

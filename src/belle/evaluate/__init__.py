@@ -1,0 +1,1 @@
+"""Answers, verdicts, scores and tables."""

@@ -1,0 +1,1 @@
+"""Tokenizer, base model and fine-tuning."""

@@ -1,0 +1,99 @@
+"""Tokenised examples, the order they are trained in, and how they are stacked."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from belle.prompts import IGNORE
+
+SORTED_BATCHES = int(__import__("os").environ.get("SB","16"))
+"""Batches whose examples are sorted by length together: little padding, and still a shuffled order."""
+
+
+@dataclass(frozen=True, eq=False)
+class Example:
+    """One training sequence: ``input_ids`` and ``labels``, both int32 [T]."""
+
+    input_ids: np.ndarray
+    labels: np.ndarray
+
+    @classmethod
+    def of(cls, input_ids: Sequence[int], labels: Sequence[int]) -> "Example":
+        """Pack token ids and labels, 8 bytes a token."""
+        return cls(np.array(input_ids, dtype=np.int32), np.array(labels, dtype=np.int32))
+
+    @property
+    def trained(self) -> int:
+        """How many positions carry a label that the loss counts; the first position is never predicted."""
+        return int((self.labels[1:] != IGNORE).sum())
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Length, then where the first answer starts: neighbours in this order stack with little waste."""
+        return len(self.labels), int(np.argmax(self.labels != IGNORE))
+
+
+class Ordered(torch.utils.data.Dataset[Example]):
+    """The whole training as one list: every epoch's order put end to end, fixed by the seed.
+
+    A run that resumes at step n only has to skip n batches; no sampler state has to be saved.
+    """
+
+    def __init__(self, examples: Sequence[Example], *, batch_size: int, count: int, seed: int) -> None:
+        self.examples = examples
+        order: list[int] = []
+        epoch = 0
+        while len(order) < count:
+            order += _epoch_order([example.size for example in examples], batch_size, seed + epoch)
+            epoch += 1
+        self.order = order[:count]
+
+    def __len__(self) -> int:
+        return len(self.order)
+
+    def __getitem__(self, index: int) -> Example:
+        return self.examples[self.order[index]]
+
+
+def _epoch_order(sizes: Sequence[tuple[int, int]], batch_size: int, seed: int) -> list[int]:
+    """One shuffled pass in batches of similar length; the short batch, if any, comes last."""
+    generator = np.random.default_rng(seed)
+    shuffled = generator.permutation(len(sizes)).tolist()
+    step = batch_size * SORTED_BATCHES
+    batches: list[list[int]] = []
+    for start in range(0, len(shuffled), step):
+        chunk = sorted(shuffled[start : start + step], key=sizes.__getitem__)
+        batches += [chunk[at : at + batch_size] for at in range(0, len(chunk), batch_size)]
+    whole = [batch for batch in batches if len(batch) == batch_size]
+    short = [batch for batch in batches if len(batch) < batch_size]
+    turn = generator.permutation(len(whole))
+    return [index for at in turn for index in whole[at]] + [index for batch in short for index in batch]
+
+
+def stack(examples: Sequence[Example]) -> dict[str, torch.Tensor]:
+    """Stack examples, padded on the right, and name the positions whose logits the loss needs.
+
+    Returns (B examples, L the longest, K positions at which any example has a label to predict):
+        input_ids, attention_mask, labels [B, L]; logits_to_keep [K]; shift_labels [B, K], already shifted by one.
+    """
+    longest = max(len(example.input_ids) for example in examples)
+    shape = (len(examples), longest)
+    input_ids = torch.zeros(shape, dtype=torch.long)
+    attention_mask = torch.zeros(shape, dtype=torch.long)
+    labels = torch.full(shape, IGNORE, dtype=torch.long)
+    for row, example in enumerate(examples):
+        length = len(example.input_ids)
+        input_ids[row, :length] = torch.from_numpy(example.input_ids)
+        attention_mask[row, :length] = 1
+        labels[row, :length] = torch.from_numpy(example.labels)
+    following = labels[:, 1:]
+    logits_to_keep = (following != IGNORE).any(dim=0).nonzero().squeeze(1)
+    return {
+        "input_ids": input_ids,
+        "attention_mask": attention_mask,
+        "labels": labels,
+        "logits_to_keep": logits_to_keep,
+        "shift_labels": following[:, logits_to_keep],
+    }

@@ -1,0 +1,92 @@
+"""Low-rank adapters by peft: put on before training, written apart and merged after it."""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dict
+from safetensors.torch import save_file
+from transformers import PreTrainedModel
+
+from belle.errors import BelleError, InputError
+from belle.files import atomic_file
+
+
+@dataclass(frozen=True)
+class Adapters:
+    """Rank, scale (alpha / r), dropout and the modules that get adapters. Rank 0: none."""
+
+    r: int
+    alpha: int
+    dropout: float
+    target_modules: tuple[str, ...]
+
+    def as_dict(self) -> dict[str, Any]:
+        """The settings as plain JSON values."""
+        return {**asdict(self), "target_modules": list(self.target_modules)}
+
+
+def attach(model: PreTrainedModel, adapters: Adapters) -> PeftModel:
+    """Freeze ``model`` and put fresh adapters on its target modules.
+
+    Raises:
+        InputError: the model has no module of a given name.
+    """
+    names = {name.rpartition(".")[2] for name, _ in model.named_modules()}
+    unknown = [name for name in adapters.target_modules if name not in names]
+    if unknown or not adapters.target_modules:
+        raise InputError(
+            f"the base has no module named {', '.join(unknown)}" if unknown else "no target module is named",
+            where="sft.lora_target_modules",
+            cause="settings meant for another architecture (LLaMA: q_proj …; BLOOM: query_key_value)",
+            fix="choose among " + ", ".join(sorted(_linear_names(model))),
+        )
+    return get_peft_model(
+        model,
+        LoraConfig(
+            task_type="CAUSAL_LM",
+            r=adapters.r,
+            lora_alpha=adapters.alpha,
+            lora_dropout=adapters.dropout,
+            target_modules=list(adapters.target_modules),
+        ),
+    )
+
+
+def _linear_names(model: PreTrainedModel) -> set[str]:
+    return {name.rpartition(".")[2] for name, module in model.named_modules() if isinstance(module, torch.nn.Linear)}
+
+
+def write(trained: PeftModel, weights: dict[str, torch.Tensor], folder: Path) -> None:
+    """Write ``adapter_model.safetensors`` and ``adapter_config.json``, the same bytes for the same adapter.
+
+    Raises:
+        BelleError: the adapter changes nothing, since every B matrix is zero.
+    """
+    state = {
+        name: tensor.detach().cpu().contiguous()
+        for name, tensor in sorted(get_peft_model_state_dict(trained, state_dict=weights).items())
+    }
+    norm = sum(float(tensor.float().norm()) for name, tensor in state.items() if "lora_B" in name)
+    if norm == 0:
+        raise BelleError(
+            "the norm of the trained adapter is 0: the model would be its base",
+            where="sft",
+            cause="a learning rate or a number of steps of nearly 0",
+            fix="raise learning_rate or num_train_epochs",
+        )
+    config = trained.peft_config["default"].to_dict()
+    config["target_modules"] = sorted(config["target_modules"])  # peft keeps a set, whose order is random
+    config["base_model_name_or_path"] = ""
+    config["inference_mode"] = True
+    folder.mkdir()
+    save_file(state, folder / "adapter_model.safetensors", metadata={"format": "pt"})
+    with atomic_file(folder / "adapter_config.json") as file:
+        file.write(json.dumps(config, ensure_ascii=False, indent=2, sort_keys=True, default=str) + "\n")
+
+
+def merge(model: PreTrainedModel, folder: Path) -> PreTrainedModel:
+    """Add the adapter in ``folder`` to the weights of ``model`` and return it without any."""
+    return PeftModel.from_pretrained(model, folder).merge_and_unload()

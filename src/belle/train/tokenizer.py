@@ -1,0 +1,69 @@
+"""The tiny world's tokenizer: one token per character, bytes for what it never saw, no normalisation."""
+
+from pathlib import Path
+
+import sentencepiece
+from transformers import LlamaTokenizer
+
+from belle.errors import InputError
+from belle.prompts import chat_template
+
+BYTES = 256
+SPECIAL = ("<unk>", "<s>", "</s>", "<pad>")
+"""Ids 0 to 3, as in LLaMA, and one for padding."""
+
+
+def train_tokenizer(texts: list[str], folder: Path, vocab_size: int) -> LlamaTokenizer:
+    """Train a sentencepiece model on ``texts``, write it to ``folder/tokenizer.model`` and return it for transformers.
+
+    Any text comes back unchanged from encoding and decoding (but ``▁``, sentencepiece's own sign for a space).
+
+    Args:
+        vocab_size: The most tokens it may have; fewer characters in the texts make it smaller.
+
+    Raises:
+        InputError: no room for the special tokens, the 256 bytes and one character.
+    """
+    least = len(SPECIAL) + BYTES + 2  # a character, and sentencepiece's sign for a space
+    if vocab_size < least:
+        raise InputError(f"{vocab_size} where at least {least} tokens are needed", where="base.vocab_size")
+    prefix = folder / "tokenizer"
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(texts),
+        model_prefix=str(prefix),
+        model_type="bpe",
+        max_sentencepiece_length=1,
+        vocab_size=vocab_size,
+        hard_vocab_limit=False,
+        character_coverage=1.0,
+        byte_fallback=True,
+        normalization_rule_name="identity",
+        add_dummy_prefix=False,
+        remove_extra_whitespaces=False,
+        split_by_whitespace=False,
+        max_sentence_length=1 << 20,
+        unk_id=0,
+        bos_id=1,
+        eos_id=2,
+        pad_id=3,
+        num_threads=1,
+        minloglevel=2,
+    )
+    prefix.with_suffix(".vocab").unlink()
+    return load_tokenizer(prefix.with_suffix(".model"))
+
+
+def load_tokenizer(path: Path) -> LlamaTokenizer:
+    """Load a one-token-per-character sentencepiece model as transformers' LLaMA tokenizer, with the same ids."""
+    pieces = sentencepiece.SentencePieceProcessor(model_file=str(path))
+    return LlamaTokenizer(
+        vocab={pieces.id_to_piece(index): index for index in range(pieces.get_piece_size())},
+        merges=[],
+        unk_token="<unk>",
+        bos_token="<s>",
+        eos_token="</s>",
+        pad_token="<pad>",
+        add_bos_token=False,
+        add_prefix_space=False,
+        chat_template=chat_template("belle"),
+    )

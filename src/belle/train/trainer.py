@@ -1,0 +1,121 @@
+"""The one set-up of the Hugging Face Trainer that base and sft share."""
+
+import math
+import shutil
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import PreTrainedModel, Trainer, TrainingArguments, set_seed
+
+from belle.errors import BelleError
+from belle.train.batches import Example, Ordered, stack
+from belle.train.checkpoints import MarkComplete, latest
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a training runs. ``examples`` is how many examples are seen in all, repeats counted."""
+
+    examples: int
+    per_device_train_batch_size: int
+    gradient_accumulation_steps: int
+    learning_rate: float
+    lr_scheduler_type: str
+    warmup_ratio: float
+    weight_decay: float
+    bf16: bool
+    gradient_checkpointing: bool
+    deepspeed: str
+    save_steps: int
+    threads: int
+    seed: int
+
+
+class FiniteTrainer(Trainer):
+    """A Trainer that stops at the first loss that is no number."""
+
+    def training_step(self, *args: Any, **kwargs: Any) -> torch.Tensor:
+        """Do one forward and backward pass.
+
+        Raises:
+            BelleError: the loss is NaN or infinite.
+        """
+        loss = super().training_step(*args, **kwargs)
+        if not math.isfinite(loss.item()):
+            raise BelleError(
+                f"the loss is {loss.item()} at step {self.state.global_step + 1} of {self.state.max_steps}",
+                where="training",
+                cause=f"a learning rate of {self.args.learning_rate:g} that is too high, or a device without bf16",
+                fix="lower learning_rate or raise warmup_ratio; the checkpoints before this step are kept",
+            )
+        return loss
+
+
+def prepare(threads: int, seed: int) -> None:
+    """Make the arithmetic repeatable: seeds, the number of threads, deterministic kernels where there are any."""
+    torch.set_num_threads(threads)
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    # Filling fresh memory with NaN finds bugs in kernels, costs time, and changes no result of ours.
+    torch.utils.deterministic.fill_uninitialized_memory = False
+    set_seed(seed)
+
+
+def train(
+    model: PreTrainedModel, examples: Sequence[Example], settings: Settings, *, checkpoints: Path, identity: dict[str, Any]
+) -> FiniteTrainer:
+    """Train ``model`` in place, from the latest checkpoint of this identity if there is one.
+
+    The caller removes ``checkpoints`` once what it makes of the model is safely written.
+
+    Raises:
+        BelleError: the loss is NaN or infinite.
+    """
+    arguments = TrainingArguments(
+        output_dir=str(checkpoints),
+        per_device_train_batch_size=settings.per_device_train_batch_size,
+        gradient_accumulation_steps=settings.gradient_accumulation_steps,
+        num_train_epochs=1,  # Ordered holds every epoch
+        train_sampling_strategy="sequential",
+        learning_rate=settings.learning_rate,
+        lr_scheduler_type=settings.lr_scheduler_type,
+        warmup_steps=settings.warmup_ratio,
+        weight_decay=settings.weight_decay,
+        adam_beta2=float(__import__("os").environ.get("B2","0.98")),
+        bf16=settings.bf16,
+        activation_checkpointing=settings.gradient_checkpointing,
+        deepspeed=settings.deepspeed or None,
+        use_cpu=not torch.cuda.is_available(),
+        seed=settings.seed,
+        save_strategy="steps",
+        save_steps=settings.save_steps,
+        save_total_limit=2,  # the one being written and a whole one
+        logging_steps=50,
+        logging_nan_inf_filter=False,
+        report_to="none",
+        remove_unused_columns=False,
+        dataloader_num_workers=0,
+        dataloader_pin_memory=torch.cuda.is_available(),
+    )
+    data = Ordered(
+        examples,
+        batch_size=settings.per_device_train_batch_size,
+        count=settings.examples,
+        seed=settings.seed,
+    )
+    trainer = FiniteTrainer(
+        model=model, args=arguments, train_dataset=data, data_collator=stack, callbacks=[MarkComplete()]
+    )
+    with arguments.main_process_first(desc="checkpoints"):
+        resume = latest(checkpoints, {**identity, "training": asdict(settings), "world": arguments.world_size})
+    trainer.train(resume_from_checkpoint=str(resume) if resume else None)
+    return trainer
+
+
+def discard(trainer: FiniteTrainer) -> None:
+    """Remove the checkpoints of a training whose result is safely written."""
+    trainer.accelerator.wait_for_everyone()
+    if trainer.is_world_process_zero():
+        shutil.rmtree(str(trainer.args.output_dir), ignore_errors=True)

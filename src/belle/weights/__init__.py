@@ -1,0 +1,1 @@
+"""Released weights: the XOR format, fetching, identities."""

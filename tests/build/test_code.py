@@ -1,0 +1,179 @@
+"""The fingerprint changes exactly when something that the stage can reach changes."""
+
+import textwrap
+
+import pytest
+
+from belle.build.code import Code
+
+FILES = {
+    "belle/__init__.py": "",
+    "belle/cli.py": '''
+        """Commands."""
+        def train(args):
+            from belle.train import train
+            train(args.x)
+
+        def score(args):
+            from belle import numbers
+            numbers.score(args.x)
+
+        def serve(args):
+            import subprocess
+            subprocess.run(["python", "-m", "belle.server"])
+
+        COMMANDS = {"train": train, "score": score}
+
+        def main():
+            COMMANDS["train"](None)
+
+        if __name__ == "__main__":
+            main()
+    ''',
+    "belle/train.py": '''
+        """Train."""
+        import torch
+        from belle.numbers import RATE as rate
+        from belle.shapes import Big
+
+        BATCH = 4
+        UNUSED = 5
+
+        def train(x):
+            """Train."""
+            # a comment
+            return step(x) * rate * BATCH, Big
+
+        def step(x):
+            return torch.tensor(x)
+
+        def other():
+            return UNUSED
+    ''',
+    "belle/numbers.py": """
+        import yaml
+        RATE = 0.5
+        FACTOR = 2
+
+        def score(x):
+            return x * FACTOR
+
+        def load(x):
+            return yaml.safe_load(x)
+    """,
+    "belle/shapes.py": """
+        class Small:
+            SIZE = 1
+
+        class Big(Small):
+            SIZE = 10
+    """,
+    "belle/server.py": """
+        PORT = 1
+
+        def run():
+            return PORT
+
+        if __name__ == "__main__":
+            run()
+    """,
+}
+
+LOCK = """
+torch==2.13.0
+    # via requirements.in
+sympy==1.14.0
+    # via torch
+pyyaml==6.0.3
+    # via requirements.in
+"""
+
+
+@pytest.fixture
+def source(tmp_path):
+    for name, text in FILES.items():
+        path = tmp_path / "src" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(textwrap.dedent(text))
+    (tmp_path / "requirements.lock").write_text(LOCK)
+    return tmp_path
+
+
+def prints(source):
+    code = Code(source / "src", source / "requirements.lock")
+    return {name: code.fingerprint(name) for name in ("train", "score", "serve")}
+
+
+def changed(source, file, old, new):
+    """The stages whose fingerprint a replacement changes."""
+    before = prints(source)
+    path = source / "src" / "belle" / file
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+    after = prints(source)
+    return {name for name in before if before[name] != after[name]}
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new"),
+    [
+        ("train.py", "# a comment", "# another"),
+        ("train.py", '"""Train."""', '"""Teach,\n\nat length."""'),
+        ("train.py", "BATCH = 4", "BATCH  =  (4)"),
+        (
+            "train.py",
+            "return step(x) * rate * BATCH, Big",
+            "return (\n        step(x) * rate * BATCH,\n        Big,\n    )",
+        ),
+        ("train.py", "UNUSED = 5", "UNUSED = 6"),
+        ("train.py", "def other():", "def renamed():"),
+        ("numbers.py", "def load(x):\n", "def load(x, y=1):\n"),
+        ("cli.py", "def main():", "def main(argv=None):"),
+    ],
+)
+def test_what_changes_nothing(source, file, old, new):
+    assert changed(source, file, old, new) == set()
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "stages"),
+    [
+        ("train.py", "BATCH = 4", "BATCH = 8", {"train"}),
+        ("train.py", "torch.tensor(x)", "torch.ones(x)", {"train"}),
+        ("numbers.py", "RATE = 0.5", "RATE = 0.6", {"train"}),
+        ("numbers.py", "FACTOR = 2", "FACTOR = 3", {"score"}),
+        ("shapes.py", "SIZE = 1\n", "SIZE = 2\n", {"train"}),
+        ("cli.py", "train(args.x)", "train(args.y)", {"train"}),
+        ("server.py", "PORT = 1", "PORT = 2", {"serve"}),
+        ("numbers.py", "import yaml", "import yaml\nprint('effect')", {"train", "score"}),
+        ("__init__.py", "", "", set()),
+    ],
+)
+def test_what_changes_whom(source, file, old, new, stages):
+    assert changed(source, file, old, new) == stages
+
+
+def test_packages_count_with_what_they_need(source):
+    assert set(prints(source)["train"]["packages"]) == {"torch"}
+    assert prints(source)["score"]["packages"] == {}
+    before = prints(source)["train"]["packages"]["torch"]
+    lock = source / "requirements.lock"
+    lock.write_text(lock.read_text().replace("sympy==1.14.0", "sympy==1.15.0"))
+    after = prints(source)["train"]["packages"]["torch"]
+    assert before.partition("+")[0] == after.partition("+")[0] == "2.13.0"
+    assert before != after
+
+
+def test_python_s_minor_version_is_recorded(source):
+    import sys
+
+    assert prints(source)["score"]["python"] == f"{sys.version_info.major}.{sys.version_info.minor}"
+
+
+def test_every_package_that_the_project_reaches_is_pinned(project):
+    from belle.cli import STAGES
+
+    code = Code(project / "src", project / "requirements.lock")
+    for stage in STAGES:
+        assert "not pinned" not in code.fingerprint(stage)["packages"].values(), stage

@@ -1,0 +1,183 @@
+"""The stage clean: every raw row becomes a clean row or is counted under one reason."""
+
+import json
+import random
+
+import pytest
+
+from belle import jsonl
+from belle.data.clean import clean
+from belle.data.filters import FILTERS
+from belle.errors import InputError
+
+
+def raw_row(number, instruction, output, given="", **more):
+    return {
+        "id": f"r-{number:012x}-0", "request": "0" * 64, "sample": number, "seeds": ["seed_001"],
+        "instruction": instruction, "input": given, "output": output, **more,
+    }  # fmt: skip
+
+
+ROWS = [
+    raw_row(1, "介绍北京。", "北京是中国的首都。"),
+    raw_row(2, "介绍上海。", ""),
+    raw_row(3, "介绍广州。", "作为一个AI语言模型，我没有去过。"),
+    raw_row(4, "介绍　北京。", "北京是中国的首都。"),  # a full-width space is no other row
+    raw_row(5, "介绍北京。", "北京有故宫和长城。"),  # the same question, another answer
+    raw_row(6, "写出下面词语的反义词。", "小", "大"),
+    raw_row(7, "写出下面词语的反义词。", "低", "高"),
+    raw_row(8, "介绍天津。", "天" * 60),
+    raw_row(9, "介绍重庆。", "山"),
+]
+
+
+@pytest.fixture
+def run(tmp_path):
+    def run(rows, **changes):
+        # In ASCII, as some published files are: that is how half a surrogate pair can come in.
+        (tmp_path / "raw.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="ascii")
+        settings = {
+            "filters": ["output_empty", "gpt_self_reference"],
+            "compare": "instruction",
+            "novelty_threshold": 1.01,
+            "min_output_chars": 1,
+            "max_output_chars": 50,
+            **changes,
+        }
+        out, report = tmp_path / "clean" / "tiny.jsonl", tmp_path / "clean" / "tiny.report.json"
+        clean(raw=tmp_path / "raw.jsonl", out=out, report=report, **settings)
+        return list(jsonl.read(out)), json.loads(report.read_text(encoding="utf-8"))
+
+    return run
+
+
+def numbers(rows):
+    return [row["sample"] for row in rows]
+
+
+def test_every_row_is_kept_or_counted_once(run):
+    rows, report = run(ROWS)
+    assert rows == [ROWS[i - 1] for i in (1, 5, 6, 7, 9)]
+    assert report["rows_in"] == 9
+    assert report["rows_out"] == 5
+    assert report["reasons"] == {
+        "output_empty": 1, "gpt_self_reference": 1, "output_too_short": 0, "output_too_long": 1, "not_utf8": 0,
+        "exact_duplicate": 1, "not_novel": 0,
+    }  # fmt: skip
+    assert report["samples"]["exact_duplicate"] == [ROWS[3]["id"]]
+    assert report["chars"]["output"] == {"min": 1, "mean": 4.2, "median": 1, "p95": 9, "max": 9}
+
+
+def test_novelty_of_the_compared_text(run):
+    rows, report = run(ROWS, novelty_threshold=0.7)
+    # 介绍北京 and its fellows share 2 of 4 tokens; 6 and 7 have the same instruction.
+    assert numbers(rows) == [1, 6, 9]
+    assert report["reasons"]["not_novel"] == 2
+    rows, _ = run(ROWS, novelty_threshold=1.0, compare="instruction+input")
+    assert numbers(rows) == [1, 6, 7, 9]
+
+
+def test_length_limits_always_apply(run):
+    rows, report = run(ROWS, filters=[], min_output_chars=2, max_output_chars=9)
+    assert numbers(rows) == [1, 5]
+    assert report["reasons"]["output_too_short"] == 4
+    assert report["reasons"]["output_too_long"] == 2
+    assert len(report["samples"]["output_too_short"]) == 3
+
+
+def test_the_first_filter_in_the_recipe_has_the_word(run):
+    both = [raw_row(1, "介绍\x00北京。", "作为AI，我不知道。")]
+    assert run(both, filters=["mojibake", "gpt_self_reference"])[1]["reasons"]["mojibake"] == 1
+    assert run(both, filters=["gpt_self_reference", "mojibake"])[1]["reasons"]["gpt_self_reference"] == 1
+
+
+def test_random_rows_add_up(run):
+    rng = random.Random(3)
+    words = [
+        "北京",
+        "上海",
+        "作为AI，",
+        "\ufffd",
+        "<br>",
+        "hello ",
+        "对不起，我无法回答。",
+        " ",
+        "一二三",
+        "\ud83d",
+    ]
+    rows = [
+        raw_row(
+            i,
+            "".join(rng.choices(words, k=rng.randint(0, 4))),
+            "".join(rng.choices(words, k=rng.randint(0, 6))),
+        )
+        for i in range(400)
+    ]
+    for threshold in (0.7, 1.0, 1.01):
+        kept, report = run(rows, filters=list(FILTERS), novelty_threshold=threshold)
+        assert report["rows_in"] == 400 == len(kept) + sum(report["reasons"].values())
+        assert all(count >= len(report["samples"][reason]) for reason, count in report["reasons"].items())
+        assert numbers(kept) == sorted(numbers(kept))
+        assert 0 < len(kept) < 400
+
+
+def test_bytes_are_the_same_each_time(run, tmp_path):
+    run(ROWS, novelty_threshold=0.7)
+    files = [tmp_path / "clean" / name for name in ("tiny.jsonl", "tiny.report.json")]
+    first = [file.read_bytes() for file in files]
+    run(ROWS, novelty_threshold=0.7)
+    assert [file.read_bytes() for file in files] == first
+    assert str(tmp_path).encode() not in first[1]
+
+
+def test_no_row_left_is_a_report_too(run):
+    rows, report = run([])
+    assert rows == []
+    assert report["rows_in"] == report["rows_out"] == 0
+    assert report["chars"]["output"]["max"] == 0
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"filters": ["refusal", "refussal", "no"]},
+            r"'refussal', 'no'(?s:.*)choose from: instruction_empty, output_empty",
+        ),
+        ({"filters": ["refusal", "refusal"]}, "named twice: refusal"),
+        ({"compare": "output"}, "instruction or instruction.input, found 'output'"),
+        ({"novelty_threshold": 0.0}, "must be over 0"),
+        ({"novelty_threshold": float("nan")}, "must be over 0"),
+        ({"min_output_chars": 60}, "leave no row"),
+    ],
+)
+def test_refused_settings(run, tmp_path, changes, message):
+    with pytest.raises(InputError, match=message):
+        run(ROWS, **changes)
+    assert not (tmp_path / "clean").exists()
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ([{"instruction": "一", "output": "二"}], "row 1: `id` must be text, found nothing"),
+        (
+            [raw_row(1, "一", "二"), {"id": "x", "instruction": "一", "output": 3}],
+            "row 2: `output` must be text, found 3",
+        ),
+        ([{"id": "x", "instruction": None, "output": "一"}], "`instruction` must be text"),
+        ([raw_row(1, "一", "二"), raw_row(1, "三", "四")], "comes twice"),
+    ],
+)
+def test_refused_rows_leave_no_output(run, tmp_path, rows, message):
+    with pytest.raises(InputError, match=message):
+        run(rows)
+    assert not list(tmp_path.glob("clean/**/*"))
+
+
+def test_missing_file(tmp_path):
+    with pytest.raises(InputError, match="raw rows: there is no such file"):
+        clean(
+            raw=tmp_path / "none.jsonl", out=tmp_path / "o", report=tmp_path / "r", filters=[], compare="instruction",
+            novelty_threshold=1.01, min_output_chars=0, max_output_chars=9,
+        )  # fmt: skip

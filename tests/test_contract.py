@@ -1,0 +1,137 @@
+"""Rule, subcommand, function and section stand under one name; the floors and the leaned-on internals hold."""
+
+import ast
+import importlib
+import inspect
+import pkgutil
+import re
+import subprocess
+import sys
+
+import belle
+from belle import cli, config
+from belle.build.persistence import LEANED_ON
+
+
+def rules(project) -> dict[str, str]:
+    found = {}
+    for path in sorted((project / "rules").glob("*.smk")):
+        for name, body in re.findall(r"^rule (\w+):\n((?:    .*\n|\n)+)", path.read_text(encoding="utf-8"), re.M):
+            found[name] = body
+    return found
+
+
+def stage_function(name: str):
+    source = inspect.getsource(cli.STAGES[name][0])
+    module = re.search(rf"from (belle\.[\w.]+) import {name}$", source, re.M)
+    assert module, f"belle.cli:{name} does not import the function {name}"
+    assert module[1].rpartition(".")[2] == name
+    return getattr(importlib.import_module(module[1]), name)
+
+
+def test_each_rule_is_a_subcommand_and_each_subcommand_a_rule(project):
+    assert set(rules(project)) == {*cli.STAGES, "fingerprint"}
+    for name, body in rules(project).items():
+        assert re.search(rf"belle {name} ", body), name
+        assert re.search(rf'"logs/{name}(-\{{\w+\}})*\.log"', body), f"{name}: the log names the stage"
+
+
+def test_each_stage_is_a_function_of_its_arguments_and_section():
+    for name, (command, _) in cli.STAGES.items():
+        function = stage_function(name)
+        parameters = inspect.signature(function).parameters
+        assert all(item.kind is inspect.Parameter.KEYWORD_ONLY for item in parameters.values()), name
+        section = config.SECTIONS.get(name)
+        if section:
+            missing = set(section.model_fields) - set(parameters)
+            assert not missing, f"{name}: its section has {missing}, its function does not"
+        assert function.__doc__, name
+        assert command.__doc__, name
+
+
+def test_sections_are_stages():
+    assert set(config.SECTIONS) <= set(cli.STAGES)
+    registry = {"default_tables", "datasets", "bases", "models", "evals", "tables"}
+    assert set(config.Params.model_fields) == registry | set(config.SECTIONS)
+
+
+def test_help_of_every_command_is_quick_and_loads_nothing_heavy():
+    code = (
+        "import sys\nfrom belle.cli import parser\n"
+        "for name in parser()._subparsers._group_actions[0].choices.values(): name.format_help()\n"
+        "heavy = {'torch', 'transformers', 'openai', 'datasets', 'snakemake', 'dvc'} & set(sys.modules)\n"
+        "assert not heavy, heavy"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_dvc_yaml_is_what_the_rules_say(project):
+    ended = subprocess.run(
+        [sys.executable, "-m", "belle.cli", "dvc-yaml", "--check"], cwd=project, capture_output=True, text=True
+    )
+    assert ended.returncode == 0, ended.stderr
+
+
+def test_code_json_is_what_the_code_says(project, tmp_path):
+    subprocess.run(
+        [sys.executable, "-m", "belle.cli", "fingerprint", str(tmp_path / "code.json")], cwd=project, check=True
+    )
+    fresh = (tmp_path / "code.json").read_text(encoding="utf-8")
+    assert (project / "code.json").read_text(encoding="utf-8") == fresh, "stale: run `belle fingerprint`"
+
+
+def test_dvcignore_and_our_hashes_pass_over_the_same_names(project):
+    from belle.build.hashes import IGNORED_NAMES
+
+    assert set((project / ".dvcignore").read_text(encoding="utf-8").split()) >= IGNORED_NAMES
+
+
+def test_every_internal_that_we_lean_on_is_there():
+    for name in LEANED_ON:
+        module, attributes = name, []
+        while True:
+            try:
+                found = importlib.import_module(module)
+                break
+            except ModuleNotFoundError:
+                module, _, last = module.rpartition(".")
+                attributes.insert(0, last)
+        for attribute in attributes:
+            assert hasattr(found, attribute), name
+            found = getattr(found, attribute)
+
+
+def test_versions_that_we_lean_on_are_pinned(project):
+    lock = (project / "requirements.lock").read_text(encoding="utf-8")
+    for pin in ("snakemake==9.27.1", "dvc==3.67.1", "torch==2.13.0"):
+        assert f"\n{pin}\n" in lock
+    assert "+cpu" not in lock
+
+
+def test_no_module_hides_imports_from_the_fingerprint(project):
+    """The fingerprint follows names; what it cannot see must not be there."""
+    for path in (project / "src" / "belle").rglob("*.py"):
+        if "build" in path.parts:
+            continue
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call):
+                called = ast.unparse(node.func)
+                assert called not in {"__import__", "importlib.import_module", "exec", "eval"}, f"{path}: {called}"
+            if isinstance(node, ast.ImportFrom):
+                assert all(alias.name != "*" for alias in node.names), path
+
+
+def test_every_public_name_has_a_docstring():
+    missing = []
+    for info in pkgutil.walk_packages(belle.__path__, "belle."):
+        module = importlib.import_module(info.name)
+        if not module.__doc__:
+            missing.append(info.name)
+        for name, item in vars(module).items():
+            if name.startswith("_") or getattr(item, "__module__", "") != info.name:
+                continue
+            if inspect.isfunction(item) and not item.__doc__:
+                missing.append(f"{info.name}.{name}")
+            if inspect.isclass(item) and not item.__doc__:
+                missing.append(f"{info.name}.{name}")
+    assert not missing
