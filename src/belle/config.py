@@ -193,7 +193,7 @@ class TrainedModel(Section):
 
 
 class ReleasedModel(Section):
-    """A model published only as XOR with a base: ``release`` is the encrypted folder, ``key`` a registry name or a file.
+    """A model published only as XOR with a base: ``release`` is the encrypted folder, ``key`` a name or a file.
 
     ``dataset`` names what it was trained on: GPTQ calibrates on it.
     """

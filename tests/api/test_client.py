@@ -1,5 +1,6 @@
 """The client against a real server on a real socket that fails in every way a script can make it."""
 
+import asyncio
 import json
 import subprocess
 import sys
@@ -16,8 +17,9 @@ from aiohttp import web
 from stub_api import StubApi, completion
 
 from belle.api.client import Client, Request, ask
-from belle.api.ledger import Ledger
+from belle.api.ledger import Ledger, request_digest
 from belle.api.provider import endpoint_name, provider
+from belle.api.sender import Sender
 from belle.errors import BelleError, InputError
 
 KEY = "sk-secret-0123456789"
@@ -39,6 +41,25 @@ def asked(stub: StubApi, folder: Path, requests: list[Request], **changes: Any) 
         return [reply.text for reply in ask(requests, ledger=ledger, **settings)]
 
 
+def sent(stub: StubApi, folder: Path, requests: list[Request], **changes: Any) -> list[str]:
+    """As ``asked``, with the sender in this process: it is quick, and how processes share work is tested below."""
+    settings: dict[str, Any] = {"in_flight": 16, "timeout_s": 5.0, "max_retries": 3, "first_pause_s": 0.02, **changes}
+    identities = [request.identity("stub") for request in requests]
+
+    async def send() -> None:
+        sender = Sender(
+            ledger=ledger, base_url=stub.url, api_key=KEY, replies=lambda n: None, tell=lambda text: None, **settings
+        )
+        try:
+            await sender.send({request_digest(identity): identity for identity in identities}, stage="test")
+        finally:
+            await sender.close()
+
+    with Ledger(folder) as ledger:
+        asyncio.run(send())
+    return asked(stub, folder, requests, api_key="")
+
+
 def everything_in(folder: Path) -> str:
     return "".join(path.read_text() for path in folder.iterdir())
 
@@ -58,7 +79,7 @@ def test_replies_come_in_order_and_a_second_time_out_of_the_ledger(tmp_path: Pat
 
 def test_the_idempotency_key_is_the_digest_and_the_ledger_holds_the_whole_reply(tmp_path: Path) -> None:
     with StubApi() as stub:
-        asked(stub, tmp_path, some(1))
+        sent(stub, tmp_path, some(1))
     (line,) = Ledger(tmp_path)
     assert list(stub.posts) == [line["digest"]]
     assert json.loads(line["reply"]) == completion("答:第0问")
@@ -89,7 +110,7 @@ FAULTS = {
 @pytest.mark.parametrize("fault", FAULTS)
 def test_what_passes_is_tried_again(tmp_path: Path, fault: str) -> None:
     with StubApi(fault=FAULTS[fault]) as stub:
-        assert asked(stub, tmp_path, some(5), timeout_s=0.5 if fault == "stalled" else 5) == [
+        assert sent(stub, tmp_path, some(5), timeout_s=0.5 if fault == "stalled" else 5) == [
             f"答:第{i}问" for i in range(5)
         ]
         assert set(stub.answered.values()) == {1}
@@ -112,7 +133,7 @@ def test_retry_after_holds_every_request_back(tmp_path: Path, headers: dict[str,
         return web.Response(status=429, headers=dated if headers.get("Retry-After") == "date" else headers)
 
     with StubApi(fault=fault) as stub:
-        asked(stub, tmp_path, some(6), in_flight=1)
+        sent(stub, tmp_path, some(6), in_flight=1)
         gap = stub.times[1] - stub.times[0]
     assert 0.95 <= gap < 3.5
 
@@ -120,10 +141,10 @@ def test_retry_after_holds_every_request_back(tmp_path: Path, headers: dict[str,
 def test_a_long_storm_ends_in_one_error_and_keeps_the_rest(tmp_path: Path) -> None:
     with StubApi(fault=lambda n: web.Response(status=429)) as stub:
         with pytest.raises(BelleError, match=r"HTTP 429.*\(4 attempts\)") as raised:
-            asked(stub, tmp_path, some(3))
+            sent(stub, tmp_path, some(3))
         assert "rate limit" in str(raised.value)
         stub.fault = None
-        assert len(asked(stub, tmp_path, some(3))) == 3
+        assert len(sent(stub, tmp_path, some(3))) == 3
 
 
 @pytest.mark.parametrize(
@@ -133,7 +154,7 @@ def test_what_does_not_pass_is_raised_at_once_without_the_key(tmp_path: Path, st
     told = {"error": {"message": f"你错了: key {KEY} or sk-secr*****6789", "code": code}}
     with StubApi(fault=lambda n: web.json_response(told, status=status)) as stub:
         with pytest.raises(BelleError) as raised:
-            asked(stub, tmp_path, some(1))
+            sent(stub, tmp_path, some(1))
         assert sum(stub.posts.values()) == 1
     message = str(raised.value)
     assert f"HTTP {status}: 你错了" in message
@@ -146,7 +167,7 @@ def test_what_does_not_pass_is_raised_at_once_without_the_key(tmp_path: Path, st
 
 def test_a_server_that_echoes_the_key_does_not_bring_it_into_the_ledger(tmp_path: Path) -> None:
     with StubApi(lambda body: f"your key is {KEY}") as stub:
-        assert asked(stub, tmp_path, some(1)) == ["your key is [key]"]
+        assert sent(stub, tmp_path, some(1)) == ["your key is [key]"]
     assert "sk-" not in everything_in(tmp_path)
 
 
@@ -179,28 +200,28 @@ def test_a_server_that_is_not_there(tmp_path: Path) -> None:
     with StubApi() as stub:
         pass
     with pytest.raises(BelleError, match="connection failed"):
-        asked(stub, tmp_path, some(2), max_retries=1)
+        sent(stub, tmp_path, some(2), max_retries=1)
     lines = [json.loads(line) for line in everything_in(tmp_path).splitlines()]
     assert {(line["kind"], line.get("paid")) for line in lines} == {("intent", None), ("release", "no")}
 
 
 def test_half_an_emoji_is_readable(tmp_path: Path) -> None:
     with StubApi(lambda body: "笑\ud83d") as stub:
-        assert asked(stub, tmp_path, some(1)) == ["笑\ufffd"]
+        assert sent(stub, tmp_path, some(1)) == ["笑\ufffd"]
 
 
 def test_a_proxy_does_not_stand_before_this_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
     monkeypatch.delenv("NO_PROXY", raising=False)
     with StubApi() as stub:
-        assert asked(stub, tmp_path, some(1)) == ["答:第0问"]
+        assert sent(stub, tmp_path, some(1)) == ["答:第0问"]
 
 
 ASKER = """
 import sys
 from pathlib import Path
 from belle.api.client import Request, ask
-from belle.api.ledger import Ledger
+from belle.api.ledger import Ledger, request_digest
 requests = [Request("m", [{"role": "user", "content": f"第{i}问"}], {}, i) for i in range(int(sys.argv[3]))]
 replies = ask(requests, ledger=Ledger(Path(sys.argv[1])), base_url=sys.argv[2], endpoint="stub", api_key="k",
               in_flight=8, timeout_s=10, describe="twin")

@@ -11,8 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-
-from conftest import World
+from worlds import World
 
 
 @pytest.fixture
@@ -34,10 +33,9 @@ def stats(url: str) -> dict:
 
 def start(world: World, *words: str) -> subprocess.Popen:
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-    return subprocess.Popen(
-        ["snakemake", *words], cwd=world.folder, env={**os.environ, "PATH": path, "PYTHONPATH": str(world.folder / "src")}, start_new_session=True,
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
+    environment = {**os.environ, "PATH": path, "PYTHONPATH": str(world.folder / "src")}
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    return subprocess.Popen(["snakemake", *words], cwd=world.folder, env=environment, start_new_session=True, **quiet)
 
 
 def until(condition: Callable[[], bool], seconds: float = 120) -> None:

@@ -8,11 +8,13 @@ import time
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from aiohttp import web
 from stub_api import StubApi, completion, items, self_instruct
 
 from belle.api.ledger import Ledger
+from belle.api.teacher.identity import identity
 from belle.data.generate import PATIENCE, generate
 from belle.errors import BelleError, InputError
 
@@ -113,32 +115,15 @@ def test_another_seed_shows_other_shots_and_rows_are_a_prefix(tmp_path: Path, se
 
 
 def test_every_item_is_a_row_or_a_counted_reason(tmp_path: Path, seeds: Path) -> None:
-    def answer(body: dict[str, Any]) -> str:
-        good = items(4, 3, "甲").replace("5. 指令: 请把", "5. 指令: 根据照片把")
-        gpt, short = "7. 指令: 介绍GPT\n7. 输入:\n\n7. 输出:\nx", "9. 指令: 短\n9. 输入:\n\n9. 输出:\nx"
-        return "\n###\n".join([good, gpt, "8. 这个格式不对", short])
-
-    with StubApi(answer) as stub:
+    good = items(4, 3, "甲").replace("5. 指令: 请把", "5. 指令: 根据照片把")
+    gpt, short = "7. 指令: 介绍GPT\n7. 输入:\n\n7. 输出:\nx", "9. 指令: 短\n9. 输入:\n\n9. 输出:\nx"
+    text = "\n###\n".join([good, gpt, "8. 这个格式不对", short, "10. 指令: 写到一半"])
+    with StubApi(fault=lambda n: web.json_response(completion(text, "length"))) as stub:
         generate(**settings(tmp_path, seeds, stub.url, rows=20))
     report = json.loads((tmp_path / "raw.report.json").read_text())
-    assert report["replies"] == 10
-    assert report["items"] == 60
-    assert report["kept"] == 20
-    assert {k: v for k, v in report["dropped"].items() if v} == {
-        "blacklist": 10,
-        "gpt": 10,
-        "format": 10,
-        "too_short": 10,
-    }
-
-
-def test_a_cut_off_reply_loses_its_last_item(tmp_path: Path, seeds: Path) -> None:
-    cut = lambda n: web.json_response(completion(items(4, 10, "乙")[:-4], "length"))  # noqa: E731
-    with StubApi(fault=cut) as stub:
-        generate(**settings(tmp_path, seeds, stub.url, rows=18))
-    report = json.loads((tmp_path / "raw.report.json").read_text())
-    assert report["dropped"]["cut_off"] == 2
-    assert report["items"] == 20
+    assert (report["replies"], report["items"], report["kept"]) == (10, 70, 20)
+    dropped = {reason: count for reason, count in report["dropped"].items() if count}
+    assert dropped == {"blacklist": 10, "gpt": 10, "format": 10, "too_short": 10, "cut_off": 10}
 
 
 CODE = "import json, sys; from pathlib import Path; from belle.data.generate import generate\n" \
@@ -174,6 +159,13 @@ def test_kill_9_then_resume_answers_nothing_twice(tmp_path: Path, seeds: Path) -
         bytes_ = made(folder)
         generate(**{**arguments, "ledger": tmp_path / "fresh", "in_flight": 64})
         assert made(folder) == bytes_
+
+
+def test_the_offline_teacher_is_started_stopped_and_named_in_the_ledger(tmp_path: Path, seeds: Path) -> None:
+    generate(**settings(tmp_path, seeds, "offline", api_key="", rows=30, in_flight=2))
+    assert len(rows_of(tmp_path)) == 30
+    assert {line["request"]["endpoint"] for line in Ledger(tmp_path / "ledger")} == {identity()}
+    assert not psutil.Process().children()
 
 
 def test_replies_without_rows_end_in_an_error(tmp_path: Path, seeds: Path) -> None:

@@ -153,11 +153,7 @@ def test_five_thousand_rows_of_few_templates_take_seconds():
         "请从{}写的这句话里提取{}的{}，并用一句话回答。",
     ]
     rows = [
-        tokens(
-            rng.choice(templates).format(
-                *("".join(rng.choices(words, k=rng.randint(1, 4))) for _ in range(3))
-            )
-        )
+        tokens(rng.choice(templates).format(*("".join(rng.choices(words, k=rng.randint(1, 4))) for _ in range(3))))
         for _ in range(5000)
     ]
     novelty, start = NoveltyFilter(0.9), time.process_time()

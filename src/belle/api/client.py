@@ -63,7 +63,7 @@ def ask(
     first_pause_s: float = 0.5,
     describe: str = "",
 ) -> list[Reply]:
-    """Return the replies in the order of ``requests``. See ``Client``, which asks again and again over one pool."""
+    """Return the replies in the order of ``requests``. See ``Client``, which can be asked again and again."""
     with Client(
         ledger=ledger, base_url=base_url, endpoint=endpoint, api_key=api_key, in_flight=in_flight,
         timeout_s=timeout_s, max_retries=max_retries, first_pause_s=first_pause_s,
@@ -72,7 +72,10 @@ def ask(
 
 
 class Client:
-    """A pool of connections and a ledger; a context manager.
+    """A ledger, and a sender for what is not in it; a context manager.
+
+    The sender (``belle.api.sender``) is a process of its own, started when there is something to send. It alone
+    talks to the API, and it outlives this process by what is under way, so that kill -9 loses no reply.
 
     Args:
         ledger: Where replies are kept, and looked for before anything is sent.
@@ -83,6 +86,7 @@ class Client:
         timeout_s: Seconds for one attempt, from sending to the end of the body.
         max_retries: Attempts after the first, on 408, 409, 425, 429, 5xx, time-outs, lost connections and broken
             bodies; pauses double and are jittered, and Retry-After holds every request back.
+        first_pause_s: The pause after a first failure.
     """
 
     def __init__(

@@ -14,9 +14,10 @@ from tqdm import tqdm
 from belle.api.teacher.facts import BEASTS, CAPITALS, CONTINENT_OF, COUNTRIES, FOODS, HOMES
 from belle.api.teacher.families import CLOSED_QA, CODE, EXTRACT, GENERATION, REWRITE, SENTIMENT, SUMMARY, sentences_with
 from belle.api.teacher.family import draw_slots
-from belle.api.teacher.knowledge import GOODS, MAX_SUM, TRANSLATION
 from belle.api.teacher.lexicon import CATEGORIES, CATEGORY_OF, COLOURS, ENGLISH, PRAISE, THINGS
+from belle.api.teacher.sums import ADDENDS, GOODS, NUMBERS
 from belle.api.teacher.tasks import FAMILIES
+from belle.api.teacher.words import TRANSLATION
 from belle.errors import InputError
 from belle.files import atomic_file
 
@@ -66,14 +67,15 @@ def _category(rng: Random) -> str:
 
 
 def _sum(rng: Random) -> str:
-    a = rng.randint(1, MAX_SUM - 1)
-    b = rng.randint(1, MAX_SUM - a)
-    thing = rng.choice(GOODS)
+    a, thing, b = int(rng.choice(NUMBERS)), rng.choice(GOODS), int(rng.choice(ADDENDS))
+    table = "，".join(f"{a}+{addend}={a + int(addend)}" for addend in ADDENDS)
+    small, large = sorted(rng.sample(range(1, len(NUMBERS) + 1), 2))
     return rng.choice(
         (
-            f"{a}+{b}={a + b}。",
+            f"{table}。",
             f"{a}加{b}等于{a + b}，{a}+{b}={a + b}。",
             f"有{a}个{thing}，又来{b}个，{a}+{b}={a + b}。",
+            f"{large}比{small}大，{small}比{large}小。",
         )
     )
 
@@ -161,7 +163,7 @@ def _print(rng: Random) -> str:
 
 GRAMMARS: tuple[Callable[[Random], str], ...] = (
     _capital, _capital, _beast, _beast, _category, _category, _sum, _sum, _english,
-    _event, _done, _opinion, _visits, _visits, _story, _wish, _print,
+    _event, _done, _opinion, _visits, _visits, _visits, _story, _wish, _print,
 )  # fmt: skip
 """One is drawn for each sentence; what comes twice is drawn twice as often."""
 

@@ -25,6 +25,7 @@ _CLAIM = re.compile(
     r"|\bas an? (?:large |AI )*language model\b|\bas an AI\b|\bI(?:'m| am) an? (?:AI|language model)\b",
     re.IGNORECASE,
 )
+_CLAIM_NEEDS = ("ai", "人工智能", "模型", "gpt", "language")  # one of them is in all that the pattern matches
 _ASKS_GPT = re.compile(r"GPT\s*模型|ChatGPT|GPT-?[34]", re.IGNORECASE)
 
 _CANNOT = r"(?:无法|不能|没有办法|没法|不便|不可以)"
@@ -116,9 +117,10 @@ def gpt_self_reference(row: Row) -> str | None:
 
     A text about artificial intelligence stays.
     """
-    if _CLAIM.search(row["output"]) or _ASKS_GPT.search(_question(row)):
-        return "gpt_self_reference"
-    return None
+    output, question = row["output"].lower(), _question(row).lower()
+    claims = any(word in output for word in _CLAIM_NEEDS) and _CLAIM.search(output)
+    asks = "gpt" in question and _ASKS_GPT.search(question)
+    return "gpt_self_reference" if claims or asks else None
 
 
 def refusal(row: Row) -> str | None:
@@ -178,6 +180,9 @@ def repetition(row: Row) -> str | None:
     """
     output = row["output"].strip()
     if re.search(r"重复|循环|打印|输出\s*\d+\s*[次遍]", row["instruction"]):
+        return None
+    # Whatever repeats as often as that has equal runs of 8; without any, the costly patterns need not look.
+    if len({output[start : start + _GRAM] for start in range(len(output) - _GRAM + 1)}) > len(output) - _GRAM:
         return None
     if _RUN_OF_ONE.search(output):
         return "repetition"

@@ -65,9 +65,7 @@ class NoveltyFilter:
         self._lengths = array("q")
         self._longest = 0
         self._needs: dict[int, Ints] = {}
-        self._masks = np.zeros(
-            1024, np.uint64
-        )  # by token id: its places in the row at hand; all 0 in between
+        self._masks = np.zeros(1024, np.uint64)  # by token id: its places in the row at hand; all 0 in between
 
     def __len__(self) -> int:
         return len(self._ids)

@@ -10,8 +10,8 @@ from gptqmodel import GPTQModel, QuantizeConfig
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from belle import jsonl
-from belle.errors import BelleError, InputError
-from belle.files import atomic_file, atomic_folder, require_file
+from belle.errors import InputError
+from belle.files import atomic_folder, require_file
 from belle.records import Turn, turns
 
 MIN_TOKENS = 10

@@ -8,7 +8,7 @@ import torch
 
 from belle.prompts import IGNORE
 
-SORTED_BATCHES = int(__import__("os").environ.get("SB","16"))
+SORTED_BATCHES = int(__import__("os").environ.get("SB", "16"))
 """Batches whose examples are sorted by length together: little padding, and still a shuffled order."""
 
 

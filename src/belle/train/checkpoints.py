@@ -1,8 +1,8 @@
 """Checkpoints that know what they belong to, so that a killed run resumes and a changed one starts anew.
 
-    checkpoints/identity.json        digest of data, base weights and every setting
-    checkpoints/checkpoint-N/        as the Hugging Face Trainer writes it
-    checkpoints/checkpoint-N/complete.json   written last: names and sizes of the files; without it the folder is void
+checkpoints/identity.json        digest of data, base weights and every setting
+checkpoints/checkpoint-N/        as the Hugging Face Trainer writes it
+checkpoints/checkpoint-N/complete.json   written last: names and sizes of the files; without it the folder is void
 """
 
 import hashlib
@@ -62,9 +62,7 @@ def _is_whole(folder: Path) -> bool:
 class MarkComplete(TrainerCallback):
     """Marks a checkpoint as whole once all its files are on the disk."""
 
-    def on_save(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
+    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Flush every file of the checkpoint just written, then write its ``complete.json``."""
         everyone = PartialState()
         everyone.wait_for_everyone()

@@ -64,7 +64,12 @@ def prepare(threads: int, seed: int) -> None:
 
 
 def train(
-    model: PreTrainedModel, examples: Sequence[Example], settings: Settings, *, checkpoints: Path, identity: dict[str, Any]
+    model: PreTrainedModel,
+    examples: Sequence[Example],
+    settings: Settings,
+    *,
+    checkpoints: Path,
+    identity: dict[str, Any],
 ) -> FiniteTrainer:
     """Train ``model`` in place, from the latest checkpoint of this identity if there is one.
 
@@ -83,7 +88,7 @@ def train(
         lr_scheduler_type=settings.lr_scheduler_type,
         warmup_steps=settings.warmup_ratio,
         weight_decay=settings.weight_decay,
-        adam_beta2=float(__import__("os").environ.get("B2","0.98")),
+        adam_beta2=float(__import__("os").environ.get("B2", "0.98")),
         bf16=settings.bf16,
         activation_checkpointing=settings.gradient_checkpointing,
         deepspeed=settings.deepspeed or None,

@@ -2,7 +2,7 @@
 
 - lexicon, facts: the words and facts of the tiny world
 - family: what a task family is, and which combinations are held out
-- families, knowledge, tasks: the task families, at least one for each of 11 instruction classes
+- families, knowledge, sums, words, tasks: the task families, at least one for each of 11 instruction classes
 - selfinstruct: replies to BELLE's Self-Instruct prompt, with a share of ChatGPT's faults
 - judge: replies to a judge prompt
 - answers: which of these replies a request gets

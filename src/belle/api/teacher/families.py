@@ -1,6 +1,6 @@
 """The task families whose answers copy, move or label what the question says.
 
-Families that need the tiny world's facts are in ``belle.api.teacher.knowledge``.
+Those that need knowledge are in ``knowledge``, ``sums`` and ``words``.
 """
 
 from random import Random

@@ -71,8 +71,10 @@ def score_of(prompt: str, question: str, std_answer: str, answer: str) -> float:
         return 0.5 if len(set(normalise(answer))) >= 4 else 0.0
     if normalise(answer) == normalise(reference):
         return 1.0
-    if family.cls == "math" if family else _mathematical(prompt):
-        return float(bool(_last_number(reference)) and _last_number(answer) == _last_number(reference))
+    number = _last_number(reference)
+    # A number that the question itself ends in would be earned by repeating it.
+    if (family.cls == "math" if family else _mathematical(prompt)) and number and number != _last_number(question):
+        return float(_last_number(answer) == number)
     if family and family.exact:
         return 0.0
     alike = likeness(normalise(answer), normalise(reference))

@@ -5,8 +5,10 @@ from random import Random
 from belle.api.teacher.families import TEXT_FAMILIES
 from belle.api.teacher.family import Family, Slots, Task, draw_task, recognise
 from belle.api.teacher.knowledge import FACT_FAMILIES
+from belle.api.teacher.sums import SUM_FAMILIES
+from belle.api.teacher.words import WORD_FAMILIES
 
-FAMILIES = (*TEXT_FAMILIES, *FACT_FAMILIES)
+FAMILIES = (*TEXT_FAMILIES, *FACT_FAMILIES, *SUM_FAMILIES, *WORD_FAMILIES)
 CLASSES = tuple(dict.fromkeys(family.cls for family in FAMILIES))
 """The instruction classes of the families: 11 of the 12."""
 
