@@ -39,16 +39,22 @@ class Section(BaseModel):
 
 
 class Corpus(Section):
+    """How much of the tiny world's text is written."""
+
     sentences: PositiveInt
     seed: Count
 
 
 class Evalset(Section):
+    """How many rows the tiny world's evaluation set has in each split."""
+
     rows_per_split: PositiveInt
     seed: Count
 
 
 class Generate(Section):
+    """Self-Instruct: whom to ask, how, and for how many rows."""
+
     base_url: BaseUrl
     model: str
     rows: PositiveInt
@@ -64,6 +70,8 @@ class Generate(Section):
 
 
 class Clean(Section):
+    """Which filters a raw row must pass, and how new it must be."""
+
     filters: list[str]
     compare: Literal["instruction", "instruction+input"]
     novelty_threshold: Annotated[float, Field(gt=0, le=2)]
@@ -72,6 +80,8 @@ class Clean(Section):
 
 
 class Base(Section):
+    """A tiny LLaMA-shaped model and its pretraining."""
+
     vocab_size: Annotated[int, Field(ge=300)]
     hidden_size: PositiveInt
     num_hidden_layers: PositiveInt
@@ -83,11 +93,14 @@ class Base(Section):
     learning_rate: PositiveFloat
     warmup_ratio: Fraction
     weight_decay: Annotated[float, Field(ge=0)]
+    adam_beta2: Annotated[float, Field(gt=0, lt=1)]
     threads: PositiveInt
     seed: Count
 
 
 class Sft(Section):
+    """Fine-tuning; ``lora_r`` 0 is full fine-tuning, ``deepspeed`` the path of its settings or empty."""
+
     prompt_format: str
     cutoff_len: PositiveInt
     per_device_train_batch_size: PositiveInt
@@ -97,6 +110,7 @@ class Sft(Section):
     lr_scheduler_type: Literal["linear", "cosine", "constant", "constant_with_warmup"]
     warmup_ratio: Fraction
     weight_decay: Annotated[float, Field(ge=0)]
+    adam_beta2: Annotated[float, Field(gt=0, lt=1)]
     bf16: bool
     gradient_checkpointing: bool
     lora_r: Count
@@ -110,6 +124,8 @@ class Sft(Section):
 
 
 class Gptq(Section):
+    """GPTQ and its calibration."""
+
     bits: Literal[2, 3, 4, 8]
     group_size: Literal[-1, 16, 32, 64, 128, 256, 512, 1024]
     desc_act: bool
@@ -121,6 +137,8 @@ class Gptq(Section):
 
 
 class Answer(Section):
+    """How a model answers an evaluation set."""
+
     max_new_tokens: PositiveInt
     batch_size: PositiveInt
     do_sample: bool
@@ -132,6 +150,8 @@ class Answer(Section):
 
 
 class Judge(Section):
+    """Whom to ask for verdicts, and how."""
+
     base_url: BaseUrl
     model: str
     temperature: Annotated[float, Field(ge=0, le=2)]
@@ -213,6 +233,8 @@ class Eval(Section):
 
 
 class Table(Section):
+    """Models side by side on one evaluation set."""
+
     title: Annotated[str, Field(pattern=r"^[^\"$`\\\n]+$")]
     eval: str
     models: Annotated[list[str], Field(min_length=1)]

@@ -78,6 +78,7 @@ def base(
     learning_rate: float,
     warmup_ratio: float,
     weight_decay: float,
+    adam_beta2: float = 0.999,
     threads: int,
     seed: int,
 ) -> None:
@@ -90,6 +91,7 @@ def base(
         hidden_size, intermediate_size: Multiples of GPTQ's group size, if the model is to be quantised.
         context_length: Tokens a block, and the longest that the model can read.
         steps: Optimizer steps.
+        adam_beta2: Decay of AdamW's second moment; 0.98 learns sooner than 0.999 in runs of a few hundred steps.
 
     Raises:
         InputError: an empty or too short corpus, or sizes that do not fit each other.
@@ -131,6 +133,7 @@ def base(
             lr_scheduler_type="cosine",
             warmup_ratio=warmup_ratio,
             weight_decay=weight_decay,
+            adam_beta2=adam_beta2,
             bf16=False,
             gradient_checkpointing=False,
             deepspeed="",

@@ -8,7 +8,7 @@ import torch
 
 from belle.prompts import IGNORE
 
-SORTED_BATCHES = int(__import__("os").environ.get("SB", "16"))
+SORTED_BATCHES = 16
 """Batches whose examples are sorted by length together: little padding, and still a shuffled order."""
 
 
@@ -29,11 +29,6 @@ class Example:
         """How many positions carry a label that the loss counts; the first position is never predicted."""
         return int((self.labels[1:] != IGNORE).sum())
 
-    @property
-    def size(self) -> tuple[int, int]:
-        """Length, then where the first answer starts: neighbours in this order stack with little waste."""
-        return len(self.labels), int(np.argmax(self.labels != IGNORE))
-
 
 class Ordered(torch.utils.data.Dataset[Example]):
     """The whole training as one list: every epoch's order put end to end, fixed by the seed.
@@ -46,7 +41,7 @@ class Ordered(torch.utils.data.Dataset[Example]):
         order: list[int] = []
         epoch = 0
         while len(order) < count:
-            order += _epoch_order([example.size for example in examples], batch_size, seed + epoch)
+            order += _epoch_order([len(example.labels) for example in examples], batch_size, seed + epoch)
             epoch += 1
         self.order = order[:count]
 
@@ -57,14 +52,14 @@ class Ordered(torch.utils.data.Dataset[Example]):
         return self.examples[self.order[index]]
 
 
-def _epoch_order(sizes: Sequence[tuple[int, int]], batch_size: int, seed: int) -> list[int]:
+def _epoch_order(lengths: Sequence[int], batch_size: int, seed: int) -> list[int]:
     """One shuffled pass in batches of similar length; the short batch, if any, comes last."""
     generator = np.random.default_rng(seed)
-    shuffled = generator.permutation(len(sizes)).tolist()
+    shuffled = generator.permutation(len(lengths)).tolist()
     step = batch_size * SORTED_BATCHES
     batches: list[list[int]] = []
     for start in range(0, len(shuffled), step):
-        chunk = sorted(shuffled[start : start + step], key=sizes.__getitem__)
+        chunk = sorted(shuffled[start : start + step], key=lengths.__getitem__)
         batches += [chunk[at : at + batch_size] for at in range(0, len(chunk), batch_size)]
     whole = [batch for batch in batches if len(batch) == batch_size]
     short = [batch for batch in batches if len(batch) < batch_size]

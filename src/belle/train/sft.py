@@ -83,6 +83,7 @@ def sft(
     lr_scheduler_type: str,
     warmup_ratio: float,
     weight_decay: float,
+    adam_beta2: float = 0.999,
     bf16: bool,
     gradient_checkpointing: bool,
     lora_r: int,
@@ -105,6 +106,7 @@ def sft(
         data_fraction: Share of the rows in (0, 1], chosen by a hash of their ids.
         prompt_format: A name of ``prompts.PROMPT_FORMATS``; kept in the folder as its chat template.
         cutoff_len: Longest row in tokens; what is past it is cut off on the right.
+        adam_beta2: Decay of AdamW's second moment; upstream leaves it at 0.999.
         lora_r: Rank of the adapters; 0 trains every weight. Adapters are merged, and kept in ``out/adapter``.
         deepspeed: Path of a DeepSpeed settings file, or "".
         save_steps: Optimizer steps between checkpoints.
@@ -128,6 +130,7 @@ def sft(
         lr_scheduler_type=lr_scheduler_type,
         warmup_ratio=warmup_ratio,
         weight_decay=weight_decay,
+        adam_beta2=adam_beta2,
         bf16=bf16,
         gradient_checkpointing=gradient_checkpointing,
         deepspeed=deepspeed,

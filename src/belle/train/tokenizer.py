@@ -1,5 +1,7 @@
 """The tiny world's tokenizer: one token per character, bytes for what it never saw, no normalisation."""
 
+from collections import Counter
+from io import BytesIO
 from pathlib import Path
 
 import sentencepiece
@@ -24,13 +26,19 @@ def train_tokenizer(texts: list[str], folder: Path, vocab_size: int) -> LlamaTok
     Raises:
         InputError: no room for the special tokens, the 256 bytes and one character.
     """
-    least = len(SPECIAL) + BYTES + 2  # a character, and sentencepiece's sign for a space
-    if vocab_size < least:
-        raise InputError(f"{vocab_size} where at least {least} tokens are needed", where="base.vocab_size")
-    prefix = folder / "tokenizer"
+    room = vocab_size - len(SPECIAL) - BYTES
+    if room < 1:
+        raise InputError(
+            f"{vocab_size} where at least {len(SPECIAL) + BYTES + 1} tokens are needed",
+            where="base.vocab_size",
+            fix="raise it: 4 special tokens and 256 bytes come before the first character",
+        )
+    counts = Counter(character for text in texts for character in text)
+    kept = set(sorted(counts, key=lambda character: (-counts[character], character))[:room])
+    trained = BytesIO()  # a file's path would be written into the model
     sentencepiece.SentencePieceTrainer.train(
-        sentence_iterator=iter(texts),
-        model_prefix=str(prefix),
+        sentence_iterator=iter("".join(filter(kept.__contains__, text)) for text in texts),
+        model_writer=trained,
         model_type="bpe",
         max_sentencepiece_length=1,
         vocab_size=vocab_size,
@@ -49,8 +57,9 @@ def train_tokenizer(texts: list[str], folder: Path, vocab_size: int) -> LlamaTok
         num_threads=1,
         minloglevel=2,
     )
-    prefix.with_suffix(".vocab").unlink()
-    return load_tokenizer(prefix.with_suffix(".model"))
+    path = folder / "tokenizer.model"
+    path.write_bytes(trained.getvalue())
+    return load_tokenizer(path)
 
 
 def load_tokenizer(path: Path) -> LlamaTokenizer:

@@ -26,6 +26,7 @@ class Settings:
     lr_scheduler_type: str
     warmup_ratio: float
     weight_decay: float
+    adam_beta2: float
     bf16: bool
     gradient_checkpointing: bool
     deepspeed: str
@@ -88,7 +89,7 @@ def train(
         lr_scheduler_type=settings.lr_scheduler_type,
         warmup_steps=settings.warmup_ratio,
         weight_decay=settings.weight_decay,
-        adam_beta2=float(__import__("os").environ.get("B2", "0.98")),
+        adam_beta2=settings.adam_beta2,
         bf16=settings.bf16,
         activation_checkpointing=settings.gradient_checkpointing,
         deepspeed=settings.deepspeed or None,
