@@ -8,7 +8,6 @@ rule base:
         "logs/base-{base}.log",
     wildcard_constraints:
         base=registry.names("bases", kind="scratch"),
-    threads: 2
     params:
         settings=registry.settings("base", "bases.{base}"),
     shell:

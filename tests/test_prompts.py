@@ -55,7 +55,9 @@ def render(template, messages):
 
     environment = jinja2.Environment(trim_blocks=True, lstrip_blocks=True)
     environment.globals["raise_exception"] = raise_exception
-    return environment.from_string(template).render(messages=messages, eos_token="\x02", add_generation_prompt=True)
+    return environment.from_string(template).render(
+        {"messages": messages, "eos_token": "\x02", "add_generation_prompt": True}
+    )
 
 
 @pytest.mark.parametrize("name", PROMPT_FORMATS)

@@ -31,7 +31,7 @@ def numeric_environment(threads: int) -> None:
     """
     os.environ["ATEN_CPU_CAPABILITY"] = "avx2"
     os.environ["ONEDNN_MAX_CPU_ISA"] = "AVX2"
-    os.environ["MKL_CBWR"] = "AVX2"
+    os.environ["MKL_ENABLE_INSTRUCTIONS"] = "AVX2"
     os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = str(threads)
     os.environ["GPTQMODEL_CPU_WORKERS"] = str(max(2, threads))  # gptqmodel fails with fewer than two
     os.environ["TOKENIZERS_PARALLELISM"] = "false"

@@ -2,12 +2,12 @@ import json
 
 import pytest
 import torch
-from conftest import GPTQ, contents
 from gptqmodel import GPTQModel
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from belle.errors import InputError
-from belle.quantize.gptq import calibration, gptq
+from belle.errors import BelleError, InputError
+from belle.quantize.gptq import calibration, check, gptq
+from conftest import GPTQ, contents
 
 
 def logits(model):
@@ -81,3 +81,9 @@ def test_a_quantised_model_is_not_quantised_again(tiny_gptq, world, tmp_path):
 def test_a_group_size_that_does_not_fit_is_refused(tiny_model, world, tmp_path):
     with pytest.raises(InputError, match="hidden_size 128 does not part into groups of 256"):
         gptq(model=tiny_model, data=world / "train.jsonl", out=tmp_path / "out", **{**GPTQ, "group_size": 256})
+
+
+def test_a_folder_with_plain_layers_is_not_taken_for_a_quantised_one(tiny_gptq, tiny_model):
+    check(tiny_gptq)
+    with pytest.raises(BelleError, match=r"not quantised: model\.layers\.0"):
+        check(tiny_model)

@@ -3,7 +3,6 @@ import json
 import pytest
 import sentencepiece
 import torch
-from conftest import BASE, contents
 from hypothesis import given
 from hypothesis import strategies as st
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaTokenizer
@@ -12,6 +11,7 @@ from belle import jsonl
 from belle.errors import InputError
 from belle.train.base import base, blocks, read_corpus
 from belle.train.tokenizer import train_tokenizer
+from conftest import BASE, contents
 
 TEXTS = ["你好，世界。", "猫在山里吗？", "Human: Assistant: 0123456789"]
 

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import SFT, contents
 from peft import PeftModel
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -19,6 +18,7 @@ from belle.prompts import IGNORE
 from belle.train import checkpoints, folder, trainer
 from belle.train.batches import Example, Ordered, stack
 from belle.train.sft import chosen, read_examples, sft
+from conftest import SFT, contents
 
 LORA = {**SFT, "lora_r": 4}
 
@@ -93,7 +93,9 @@ def test_a_larger_fraction_holds_the_smaller_one():
 def test_rows_without_an_answer_within_the_cutoff_are_passed_over(world, tiny_base, tmp_path):
     tokenizer = AutoTokenizer.from_pretrained(tiny_base)
     data = tmp_path / "rows.jsonl"
-    jsonl.write(data, [{"id": 1, "instruction": "猫" * 100, "output": "a"}, {"id": 2, "instruction": "猫", "output": "a"}])
+    jsonl.write(
+        data, [{"id": 1, "instruction": "猫" * 100, "output": "a"}, {"id": 2, "instruction": "猫", "output": "a"}]
+    )
     found = read_examples(data, tokenizer, data_fraction=1.0, prompt_format="belle", cutoff_len=64)
     assert [example.trained for example in found] == [2]
     with pytest.raises(InputError, match="none of its 2 rows") as caught:

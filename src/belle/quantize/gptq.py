@@ -7,10 +7,11 @@ from pathlib import Path
 import numpy as np
 import torch
 from gptqmodel import GPTQModel, QuantizeConfig
+from safetensors import safe_open
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from belle import jsonl
-from belle.errors import InputError
+from belle.errors import BelleError, InputError
 from belle.files import atomic_folder, require_file
 from belle.records import Turn, turns
 
@@ -63,7 +64,7 @@ def check_source(model: Path, group_size: int) -> None:
     """Refuse what GPTQ cannot take, before any work.
 
     Raises:
-        InputError: no config.json, no chat template, weights that are quantised already, or a width that does not
+        InputError: no config.json, weights that are quantised already, or a width that does not
             part into groups.
     """
     config = json.loads(require_file(model / "config.json", "model to quantise").read_text(encoding="utf-8"))
@@ -77,6 +78,29 @@ def check_source(model: Path, group_size: int) -> None:
                 where="gptq.group_size",
                 fix="choose a group_size that divides it, or -1 for one group a row",
             )
+
+
+def check(folder: Path) -> None:
+    """Hold a quantised folder to its contract: packed weights in it, and no matrix of a layer left as it was.
+
+    Raises:
+        BelleError: a layer was not quantised.
+    """
+    packed, left = 0, []
+    for path in sorted(folder.glob("*.safetensors")):
+        with safe_open(path, framework="pt") as file:
+            for name in sorted(file.keys()):
+                packed += name.endswith(".qweight")
+                in_layer = any(part.isdecimal() for part in name.split("."))
+                if in_layer and name.endswith(".weight") and len(file.get_slice(name).get_shape()) == 2:
+                    left.append(name)
+    if left or not packed:
+        raise BelleError(
+            f"not quantised: {', '.join(left[:3])}" if left else "no packed weight was written",
+            where="gptq",
+            cause="an architecture that gptqmodel quantises only in part",
+            fix="look at the stage's log for the modules that gptqmodel skipped",
+        )
 
 
 def gptq(
@@ -93,9 +117,10 @@ def gptq(
     seed: int,
     threads: int,
 ) -> None:
-    """Quantise the linear layers of ``model`` and write a folder that transformers and gptqmodel load to ``out``.
+    """Quantise the linear layers of ``model`` and write to ``out`` what transformers and gptqmodel load.
 
-    Bits and group size go into ``config.json`` and ``quantize_config.json`` with the weights; the chat template is kept.
+    Bits and group size go into ``config.json`` and ``quantize_config.json`` with the weights; the
+    chat template is kept.
 
     Args:
         data: Training rows, JSON Lines; a sample of them, in the model's own chat template, is the calibration.
@@ -143,3 +168,4 @@ def gptq(
         for name in ("generation_config.json", "tokenizer.model", "chat_template.jinja", "tokenizer_config.json"):
             if (model / name).is_file():
                 shutil.copyfile(model / name, unfinished / name)
+        check(unfinished)

@@ -78,7 +78,7 @@ def base(
     learning_rate: float,
     warmup_ratio: float,
     weight_decay: float,
-    adam_beta2: float = 0.999,
+    adam_beta2: float,
     threads: int,
     seed: int,
 ) -> None:

@@ -83,7 +83,7 @@ def sft(
     lr_scheduler_type: str,
     warmup_ratio: float,
     weight_decay: float,
-    adam_beta2: float = 0.999,
+    adam_beta2: float,
     bf16: bool,
     gradient_checkpointing: bool,
     lora_r: int,

@@ -68,10 +68,7 @@ def load_tokenizer(path: Path) -> LlamaTokenizer:
     return LlamaTokenizer(
         vocab={pieces.id_to_piece(index): index for index in range(pieces.get_piece_size())},
         merges=[],
-        unk_token="<unk>",
-        bos_token="<s>",
-        eos_token="</s>",
-        pad_token="<pad>",
+        **dict(zip(("unk_token", "bos_token", "eos_token", "pad_token"), SPECIAL, strict=True)),
         add_bos_token=False,
         add_prefix_space=False,
         chat_template=chat_template("belle"),
