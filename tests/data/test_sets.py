@@ -10,8 +10,9 @@ from belle.records import INSTRUCTION_CLASSES, load_eval, load_seeds, turns
 
 SEEDS, REAL, TINY = "data/seeds/seed_tasks.jsonl", "data/eval/real.jsonl", "data/eval/tiny.jsonl"
 BLACKLIST = (
-    ["图像", "图片", "照片", "文件", "图表", "图层", "曲线图", "折线图", "直线图", "柱形图", "饼状图", "链接", "http", "OpenAI", "chatgpt", "gpt-3", "gpt-4"]
-)
+    "图像", "图片", "照片", "文件", "图表", "图层", "曲线图", "折线图", "直线图", "柱形图", "饼状图", "链接", "http",
+    "OpenAI", "chatgpt", "gpt-3", "gpt-4",
+)  # fmt: skip
 
 
 def similarity(one: str, other: str) -> float:

@@ -39,6 +39,7 @@ LEANED_ON = (
     "snakemake.dag.DAG.check_output_mtime",
     "snakemake.dag.DAG.needrun_jobs",
     "snakemake.dag.DAG.reason",
+    "snakemake.dag.DAG.update_priority",
     "snakemake.jobs.Job.remove_existing_output",
     "snakemake.jobs.Job.cleanup",
     "snakemake.io.flag",
@@ -208,7 +209,21 @@ def install(
         if not stages.is_stage(self):  # a stage writes under a temporary name: what has its name is whole
             await cleanup(self, skip_outputs)
 
+    update_priority = snakemake.dag.DAG.update_priority
+
+    def longest_chain_first(self: Any) -> None:
+        """Among equals start the job that most jobs wait for in a row: the build ends sooner."""
+        update_priority(self)
+        chain: dict[Any, int] = {}
+        for job in reversed([job for level in self.toposorted() for job in level]):
+            waiting = [chain[other] for other in self.depending[job] if other in chain]
+            chain[job] = 1 + max(waiting, default=0)
+        for job in self.needrun_jobs():
+            if self._priority[job] < snakemake.jobs.Job.HIGHEST_PRIORITY:
+                self._priority[job] += chain[job]
+
     snakemake.workflow.FilePersistence = DvcLockPersistence
+    snakemake.dag.DAG.update_priority = longest_chain_first
     snakemake.io._IOFile.touch = untouched
     snakemake.io._IOFile.is_newer = is_newer
     snakemake.dag.DAG.check_output_mtime = check_output_mtime
