@@ -13,7 +13,7 @@ test: $(READY)
 	$(RUN) pytest
 
 lint: $(READY)
-	$(RUN) ruff check . && ruff format --check . && mypy && lint-imports && snakefmt --check Snakefile rules && snakemake --lint && belle dvc-yaml --check
+	$(RUN) ruff check . && ruff format --check . && mypy && lint-imports && snakefmt --check Snakefile rules && snakemake --lint && belle dvc-yaml --check && python tools/readme_table.py --check
 
 # Fails when the tables that this checkout builds are not the ones it carries.
 tables: build
