@@ -210,3 +210,17 @@ def test_a_failed_stage_is_told_and_leaves_no_half_output(miniature: World):
     assert "data/broken.jsonl, row 1: `std_answer` must be text" in ended.stdout
     assert miniature.history()[-1]["outcome"] == "failed"
     assert "Traceback" not in ended.stdout
+
+
+def test_a_release_is_decrypted_in_the_graph_and_declared_apart(miniature: World):
+    assert miniature.build("models/belle-tiny-released") == {
+        "encrypt-belle-tiny": "executed",
+        "decrypt-belle-tiny-released": "executed",
+    }
+    ours, theirs = (miniature.folder / "models" / name for name in ("belle-tiny", "belle-tiny-released"))
+    assert (ours / "model.safetensors").read_bytes() == (theirs / "model.safetensors").read_bytes()
+    assert miniature.run("git", "diff", "--name-only", "dvc.yaml").stdout == ""
+    assert "decrypt-belle-tiny-released" in (miniature.folder / "ondemand/dvc.yaml").read_text(encoding="utf-8")
+    assert miniature.planned("models/belle-tiny-released") == {}
+    assert "up to date" in miniature.run("dvc", "status").stdout
+    assert miniature.planned() == {}

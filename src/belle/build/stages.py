@@ -150,15 +150,17 @@ def entries_of(jobs: Any) -> dict[str, dict[str, Any]]:
     return dict(sorted(entries.items()))
 
 
-def render(entries: dict[str, dict[str, Any]]) -> str:
-    """The text of a dvc.yaml."""
-    body = yaml.safe_dump({"stages": entries}, sort_keys=False, allow_unicode=True, width=10_000)
-    return HEADER + body
+def render(entries: dict[str, dict[str, Any]], values: str = "") -> str:
+    """The text of a dvc.yaml; ``values`` is the file that its references are looked up in, if not the one beside it."""
+    content: dict[str, Any] = {"vars": [values]} if values else {}
+    content["stages"] = entries
+    return HEADER + yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=10_000)
 
 
 def write(path: Path, entries: dict[str, dict[str, Any]]) -> bool:
     """Write a dvc.yaml if it differs; returns whether it did."""
-    text = render(dict(sorted(entries.items())))
+    beside = path.parent == Path()
+    text = render(dict(sorted(entries.items())), "" if beside else f"../{PARAMS_FILE}")
     if path.exists() and path.read_text(encoding="utf-8") == text:
         return False
     with atomic_file(path) as file:
