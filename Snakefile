@@ -11,3 +11,4 @@ rule all:
     default_target: True
     input:
         expand("results/tables/{table}.md", table=params.default_tables),
+        params.default_artifacts(),

@@ -268,6 +268,15 @@ class Params(Section):
         """Every name that can be answered and scored: bases, models, and the 4-bit twins of models."""
         return [*self.bases, *self.models, *(f"{model}-gptq" for model in self.models)]
 
+    def default_artifacts(self) -> list[str]:
+        """What the default tables rest on. Tables stand in git, so in a fresh clone they would not ask for it."""
+        rows = [
+            (self.tables[table].eval, model) for table in self.default_tables for model in self.tables[table].models
+        ]
+        kinds = (("answers", "jsonl"), ("verdicts", "jsonl"), ("scores", "json"))
+        results = [f"results/{kind}/{eval_}/{model}.{end}" for eval_, model in rows for kind, end in kinds]
+        return [*(f"models/{model}" for _, model in rows), *results]
+
 
 SECTIONS: dict[str, type[Section]] = {
     "corpus": Corpus,
