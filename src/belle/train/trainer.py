@@ -2,6 +2,7 @@
 
 import math
 import shutil
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -116,6 +117,8 @@ def train(
     )
     with arguments.main_process_first(desc="checkpoints"):
         resume = latest(checkpoints, {**identity, "training": asdict(settings), "world": arguments.world_size})
+    if resume:
+        print(f"resuming from {resume}", file=sys.stderr)
     trainer.train(resume_from_checkpoint=str(resume) if resume else None)
     return trainer
 
