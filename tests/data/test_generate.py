@@ -180,7 +180,7 @@ def test_replies_without_rows_end_in_an_error(tmp_path: Path, seeds: Path) -> No
 def test_faults_are_told_before_anything_is_sent(tmp_path: Path, seeds: Path) -> None:
     with StubApi(self_instruct) as stub:
         with pytest.raises(InputError, match="OPENAI_API_KEY"):
-            generate(**settings(tmp_path, seeds, stub.url, api_key=""))
+            generate(**settings(tmp_path, seeds, "http://api.invalid/v1", api_key=""))
         with pytest.raises(InputError, match="21 shots are asked of 20 seed tasks"):
             generate(**settings(tmp_path, seeds, stub.url, shots=21))
         (tmp_path / "prompt.txt").write_text("请写十个任务")
