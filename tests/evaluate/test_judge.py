@@ -94,7 +94,7 @@ def test_faults_are_told_before_anything_is_sent(tmp_path: Path, row: dict[str, 
         with pytest.raises(InputError, match=told):
             verdicts(tmp_path, stub.url, [{"answer": "x"}, row])
         with pytest.raises(InputError, match="OPENAI_API_KEY"):
-            verdicts(tmp_path, stub.url, [{"answer": "x"}], api_key="")
+            verdicts(tmp_path, "http://api.invalid/v1", [{"answer": "x"}], api_key="")
         assert not stub.bodies
 
 
