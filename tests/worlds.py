@@ -112,6 +112,7 @@ def copy_checkout(folder: Path) -> Path:
             shutil.copyfile(ROOT / name, folder / name)
     # nothing built elsewhere: neither its state nor a remote that other checkouts share
     (folder / "dvc.lock").unlink(missing_ok=True)
+    shutil.rmtree(folder / "ondemand", ignore_errors=True)
     for command in (
         ["git", "init", "-q"],
         ["git", "add", "-A"],
