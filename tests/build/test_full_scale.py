@@ -1,6 +1,6 @@
 """Full-scale targets are planned anywhere, and refused where they cannot be built."""
 
-from worlds import World
+from trials.worlds import World
 
 
 def test_the_whole_plan_is_printed(checkout):

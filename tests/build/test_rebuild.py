@@ -7,7 +7,8 @@ import time
 from pathlib import Path
 
 import pytest
-from worlds import World
+
+from trials.worlds import World
 
 MODELS = ["tiny-base", "belle-tiny", "belle-tiny-gptq"]
 

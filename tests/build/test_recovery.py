@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from worlds import World
+
+from trials.worlds import World
 
 
 @pytest.fixture

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import fcntl
+import hashlib
 import json
 import os
 import shutil
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +37,10 @@ SMALL: dict[str, Any] = {
     "tables.tiny.models": ["tiny-base", "belle-tiny", "belle-tiny-gptq"],
 }
 """The smallest numbers for the same graph: what a stage computes is nonsense, when it runs is not."""
+
+
+BUILT = ("results/", "params.yaml", "data/ledger.dvc", "data/eval/tiny.jsonl")
+"""Files in git that building or shrinking a world changes."""
 
 
 class World:
@@ -102,24 +111,101 @@ class World:
         return old
 
 
-def copy_checkout(folder: Path) -> Path:
-    """A copy of what git has or would have of this checkout, as a repository of its own with one commit."""
+def _tracked() -> list[str]:
+    """What git has or would have of this checkout."""
     command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
     listed = subprocess.run(command, cwd=ROOT, capture_output=True, check=True).stdout.split(b"\0")
-    for name in filter(None, (os.fsdecode(item) for item in listed)):
+    # nothing built elsewhere: neither its state nor a remote that other checkouts share
+    names = (os.fsdecode(item) for item in listed if item)
+    return sorted({name for name in names if name != "dvc.lock" and not name.startswith("ondemand/")})
+
+
+def copy_checkout(folder: Path) -> Path:
+    """A copy of this checkout's files, nothing built, as a repository of its own with one commit."""
+    for name in _tracked():
         if (ROOT / name).is_file():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(ROOT / name, folder / name)
-    # nothing built elsewhere: neither its state nor a remote that other checkouts share
-    (folder / "dvc.lock").unlink(missing_ok=True)
-    shutil.rmtree(folder / "ondemand", ignore_errors=True)
-    for command in (
-        ["git", "init", "-q"],
-        ["git", "add", "-A"],
-        ["git", "-c", "user.name=t", "-c", "user.email=t@example.org", "commit", "-qm", "copy"],
-    ):
-        subprocess.run(command, cwd=folder, check=True)
+    subprocess.run(["git", "init", "-q"], cwd=folder, check=True)
+    commit(folder, "copy")
     return folder
+
+
+def commit(folder: Path, message: str) -> None:
+    """Commit everything in a world."""
+    subprocess.run(["git", "add", "-A"], cwd=folder, check=True)
+    identity = ["-c", "user.name=t", "-c", "user.email=t@example.org"]
+    subprocess.run(["git", *identity, "commit", "-q", "--allow-empty", "-m", message], cwd=folder, check=True)
+
+
+def copy_world(source: Path, folder: Path) -> World:
+    """A copy of a built world and of the remote beside it; links into its cache lead into the copy's own."""
+    shutil.copytree(source, folder, symlinks=True)
+    if (source.parent / "remote").exists() and not (folder.parent / "remote").exists():
+        shutil.copytree(source.parent / "remote", folder.parent / "remote")
+    for root, folders, files in os.walk(folder):
+        if root == str(folder):
+            folders[:] = [name for name in folders if name not in {".git", ".dvc"}]
+        for name in files:
+            path = os.path.join(root, name)
+            if os.path.islink(path) and os.readlink(path).startswith(f"{source}/"):
+                target = f"{folder}{os.readlink(path).removeprefix(str(source))}"
+                os.unlink(path)
+                os.symlink(target, path)
+    return World(folder)
+
+
+def built_miniature() -> Path:
+    """A miniature world, built, pushed and committed; kept in .belle/miniature for as long as no file changes.
+
+    Never change it: ``copy_world`` gives one to work in. Its remote is the folder ``remote`` beside it.
+    """
+    if given := os.environ.get("BELLE_MINIATURE"):
+        return _overlaid(Path(given))
+    digest = hashlib.sha256(sys.version.encode())
+    for name in _tracked():
+        if (ROOT / name).is_file():
+            digest.update(f"{name}\0".encode() + (ROOT / name).read_bytes() + b"\0")
+    kept = ROOT / ".belle" / "miniature"
+    folder = kept / digest.hexdigest()[:16]
+    with _held(kept):
+        if not (folder / "whole").exists():
+            others = sorted((path for path in kept.iterdir() if path.is_dir()), key=lambda path: path.stat().st_mtime)
+            for old in [folder, *others[:-2]]:
+                shutil.rmtree(old, ignore_errors=True)
+            _build_miniature(folder)
+            (folder / "whole").touch()
+    return folder / "world"
+
+
+def _overlaid(source: Path) -> Path:
+    """For work on one part while it is written: a world built earlier, with the files of now and built no further."""
+    world = copy_world(source, Path(tempfile.mkdtemp(prefix="belle-miniature-")) / "world")
+    for name in _tracked():
+        if (ROOT / name).is_file() and not name.startswith(BUILT):
+            (world.folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(ROOT / name, world.folder / name)
+    shrink(world)
+    commit(world.folder, "overlaid")
+    return world.folder
+
+
+@contextmanager
+def _held(folder: Path) -> Iterator[None]:
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / "lock", "w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _build_miniature(folder: Path) -> None:
+    (folder / "world").mkdir(parents=True)
+    world = World(copy_checkout(folder / "world"))
+    shrink(world)
+    world.run("dvc", "remote", "add", "-f", "-d", "local", "../remote")
+    world.run("snakemake")
+    world.run("dvc", "push", "-q", "--run-cache")
+    commit(world.folder, "built")
 
 
 def shrink(world: World) -> None:
