@@ -302,7 +302,7 @@ def as_stage(command: str) -> Iterator[None]:
         outcome = history.EXECUTED
     finally:
         history.record(root, name, reason, outcome, started)
-        if command in ASKING and not run.build_pid():
+        if command in ASKING and not os.environ.get(run.BUILD_PID):
             from belle.build.persistence import track
 
             track((str(LEDGER),))

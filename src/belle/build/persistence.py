@@ -17,7 +17,7 @@ from typing import Any
 from belle.build import code, pipeline, stages
 from belle.build.lock import BuildLock
 from belle.build.preflight import Shortage, check
-from belle.build.run import PLAN, in_project, run_dvc
+from belle.build.run import BUILD_PID, PLAN, in_project, run_dvc
 from belle.build.state import State
 from belle.files import atomic_file
 
@@ -60,9 +60,9 @@ def install(
     from snakemake_interface_executor_plugins.settings import ExecMode
 
     os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
-    os.environ["BELLE_BUILD_PID"] = str(os.getpid())
     if workflow.exec_mode != ExecMode.DEFAULT:
         return
+    os.environ[BUILD_PID] = f"{os.uname().nodename}:{os.getpid()}"
 
     import snakemake.dag
     import snakemake.io

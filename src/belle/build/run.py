@@ -24,6 +24,8 @@ PLAN = Path(".belle/plan.json")
 EXECUTED_MARK = "BELLE_EXECUTED_MARK"
 """Environment variable: a file that the stage's command creates, so that a run can be told from a restored cache."""
 REASON = "BELLE_REASON"
+BUILD_PID = "BELLE_BUILD_PID"
+"""Environment variable: ``host:pid`` of the Snakemake process that a stage ends with."""
 
 
 def in_project() -> bool:
@@ -65,9 +67,9 @@ def _alive(pid: int) -> bool:
 
 
 def build_pid() -> set[int]:
-    """The Snakemake process that started this, if one did."""
-    text = os.environ.get("BELLE_BUILD_PID", "")
-    return {int(text)} if text.isdigit() else set()
+    """The Snakemake process that started this, if one did and it runs on this host (a cluster's jobs run elsewhere)."""
+    host, _, text = os.environ.get(BUILD_PID, "").rpartition(":")
+    return {int(text)} if text.isdigit() and host == os.uname().nodename else set()
 
 
 def _planned(name: str) -> dict[str, Any]:
