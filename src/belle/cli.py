@@ -46,6 +46,18 @@ def api_key() -> str:
     return os.environ.get("OPENAI_API_KEY", "")
 
 
+def budget(path: Path = Path("params.yaml")) -> Any:
+    """What params.yaml allows to spend (``belle.api.budget.Budget``); None where it sets no limit."""
+    section = config.load(path).budget if path.exists() else None
+    if section is None:
+        return None
+    from belle.api import prices
+    from belle.api.budget import Budget
+
+    own = {model: (price.prompt, price.completion) for model, price in section.prices.items()}
+    return Budget(section.max_cost_usd, prices.load(own))
+
+
 def corpus(args: Arguments) -> None:
     """Write the plain-text corpus of the tiny world."""
     from belle.data.corpus import corpus
@@ -82,7 +94,7 @@ def generate(args: Arguments) -> None:
     given["stop"] = [text.replace(r"\n", "\n") for text in given["stop"]]  # a command is one line
     generate(
         seeds=args.seeds, prompt=args.prompt, out=args.out, report=args.report,
-        ledger=args.ledger, api_key=api_key(), **given,
+        ledger=args.ledger, api_key=api_key(), budget=args.budget, **given,
     )  # fmt: skip
 
 
@@ -148,7 +160,7 @@ def judge(args: Arguments) -> None:
 
     judge(
         answers=args.answers, prompts=args.prompts, out=args.out,
-        ledger=args.ledger, api_key=api_key(), **settings(args, config.Judge),
+        ledger=args.ledger, api_key=api_key(), budget=args.budget, **settings(args, config.Judge),
     )  # fmt: skip
 
 
@@ -280,11 +292,12 @@ def as_stage(command: str) -> Iterator[None]:
     if not name or command not in STAGES:
         yield
         return
-    from belle.build import history, run
+    from belle.build import environment, history, run
     from belle.build.pipeline import find, refuse_stale, resolve
     from belle.build.state import State
 
     root = Path(os.environ.get("DVC_ROOT", "."))
+    environment.enter(command, root)
     run.end_with(run.build_pid() | {os.getppid()})
     state = State()
     config.load()
@@ -313,6 +326,8 @@ def main(argv: list[str] | None = None) -> int:
     args = parser().parse_args(argv)
     try:
         with as_stage(args.command):
+            if args.command in ASKING:
+                args.budget = budget()  # here, so that no stage's fingerprint reaches it
             args.run(args)
     except BelleError as error:
         print(f"belle {args.command}: {error}", file=sys.stderr)

@@ -1,7 +1,8 @@
 """params.yaml as typed, frozen records: every fault at once, unknown keys refused, before any job starts.
 
 One section per stage, keyed by recipe where the two worlds differ; a field of a section is a flag of the stage's
-subcommand and a keyword of its function, under one name. No field has a default: params.yaml is the whole truth.
+subcommand and a keyword of its function, under one name. No field has a default: params.yaml is the whole truth. Only
+``budget``, which no result depends on, may be left out: then there is no limit.
 """
 
 from __future__ import annotations
@@ -160,6 +161,23 @@ class Judge(Section):
     timeout_s: PositiveFloat
 
 
+# --- about the build, not about any result ----------------------------------------------------------------------
+
+
+class Price(Section):
+    """USD per million tokens."""
+
+    prompt: Annotated[float, Field(ge=0)]
+    completion: Annotated[float, Field(ge=0)]
+
+
+class Budget(Section):
+    """What all that the ledger holds may cost, and prices that the price table lacks or that differ from it."""
+
+    max_cost_usd: Annotated[float, Field(ge=0)]
+    prices: dict[str, Price]
+
+
 # --- the registry ---------------------------------------------------------------------------------------------
 
 
@@ -263,6 +281,7 @@ class Params(Section):
     gptq: Gptq
     answer: dict[Name, Answer]
     judge: dict[Name, Judge]
+    budget: Budget | None = None
 
     def scored_names(self) -> list[str]:
         """Every name that can be answered and scored: bases, models, and the 4-bit twins of models."""
@@ -312,7 +331,7 @@ def _fields_at(raw: Any, path: list[str]) -> list[str]:
         }  # fmt: skip
         model = kinds.get(kind)
     elif path:
-        model = {**SECTIONS, "evals": Eval, "tables": Table}.get(path[0])
+        model = {**SECTIONS, "evals": Eval, "tables": Table, "budget": Budget}.get(path[0])
     return list(model.model_fields) if model else []
 
 

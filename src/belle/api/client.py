@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from belle import jsonl
 from belle.api.body import read_body
+from belle.api.budget import Budget
 from belle.api.ledger import Ledger, request_digest
 from belle.errors import BelleError, InputError
 
@@ -61,12 +62,13 @@ def ask(
     timeout_s: float,
     max_retries: int = 8,
     first_pause_s: float = 0.5,
+    budget: Budget | None = None,
     describe: str = "",
 ) -> list[Reply]:
     """Return the replies in the order of ``requests``. See ``Client``, which can be asked again and again."""
     with Client(
         ledger=ledger, base_url=base_url, endpoint=endpoint, api_key=api_key, in_flight=in_flight,
-        timeout_s=timeout_s, max_retries=max_retries, first_pause_s=first_pause_s,
+        timeout_s=timeout_s, max_retries=max_retries, first_pause_s=first_pause_s, budget=budget,
     ) as client:  # fmt: skip
         return client.ask(requests, describe=describe)
 
@@ -87,6 +89,7 @@ class Client:
         max_retries: Attempts after the first, on 408, 409, 425, 429, 5xx, time-outs, lost connections and broken
             bodies; pauses double and are jittered, and Retry-After holds every request back.
         first_pause_s: The pause after a first failure.
+        budget: What all that the ledger holds may cost; None sets no limit.
     """
 
     def __init__(
@@ -100,12 +103,15 @@ class Client:
         timeout_s: float,
         max_retries: int = 8,
         first_pause_s: float = 0.5,
+        budget: Budget | None = None,
     ) -> None:
         self._ledger, self._base_url, self._endpoint, self._api_key = ledger, base_url, endpoint, api_key
         self._settings = {
             "ledger": str(ledger.folder.resolve()), "base_url": base_url, "api_key": api_key, "in_flight": in_flight,
             "timeout_s": timeout_s, "max_retries": max_retries, "first_pause_s": first_pause_s,
+            "budget": budget and budget.as_json(),
         }  # fmt: skip
+        self._budget = budget
         self._sender: subprocess.Popen[bytes] | None = None
         self._said: IO[bytes] | None = None
         self._pipes = ExitStack()
@@ -127,8 +133,9 @@ class Client:
         ``describe`` names the stage in the ledger, in messages and on the progress bar, which ``bar`` switches off.
 
         Raises:
-            InputError: something must be sent and there is no key.
-            BelleError: the API refused a request, or every attempt failed; what was under way is still recorded.
+            InputError: something must be sent and there is no key, or a budget and no price.
+            BelleError: the API refused a request, every attempt failed, or the budget does not allow one more
+                request; what was under way is still recorded.
         """
         identities = [request.identity(self._endpoint) for request in requests]
         digests = [request_digest(identity) for identity in identities]
@@ -140,6 +147,9 @@ class Client:
                 cause="OPENAI_API_KEY is not set",
                 fix="export OPENAI_API_KEY=… (any word does for a server of your own that asks for none)",
             )
+        if self._budget:
+            for model in {identity["model"] for identity in todo.values()}:
+                self._budget.prices.required(self._endpoint, model)
         if todo:
             self._send(todo, len(set(digests)) - len(todo), describe, bar)
         return [self._reply(digest) for digest in digests]

@@ -2,7 +2,7 @@
 
 A folder of JSON Lines, ``<first hex digit of the digest>.jsonl``, only ever appended to. Three kinds of line:
 
-    intent    written before a request is sent: its digest and who sends it
+    intent    written before a request is sent: its digest, who sends it, and under a budget its worst case (``usd``)
     reply     written before anything else is done with a reply: the whole request and the whole body
     release   written when a sender gives up: ``paid`` is "no" (refused) or "possibly" (sent, no reply seen)
 
@@ -10,7 +10,9 @@ An intent without a reply whose sender is dead, or that was released as "possibl
 """
 
 import json
+import os
 import re
+import tempfile
 import threading
 import time
 from collections import defaultdict
@@ -18,7 +20,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from belle import jsonl
 from belle.api.process import Process, process, this_process
@@ -100,6 +102,7 @@ class Ledger:
         self._shards = {digit: Shard(self.folder / f"{digit}.jsonl") for digit in _SHARDS}
         self._indexes = {digit: _Index() for digit in _SHARDS}
         self._lock = threading.RLock()
+        self._reserve: IO[bytes] | None = None
 
     def __enter__(self) -> "Ledger":
         return self
@@ -112,6 +115,7 @@ class Ledger:
         with self._lock:
             for shard in self._shards.values():
                 shard.close()
+            self._give_up_reserve()
 
     def __contains__(self, digest: str) -> bool:
         """Tell whether a request is answered."""
@@ -133,11 +137,13 @@ class Ledger:
                 self._shards[digit].close()
             return None
 
-    def claim(self, digests: Iterable[str], *, stage: str = "", lease_s: float = 600) -> Claims:
+    def claim(
+        self, digests: Iterable[str], *, stage: str = "", lease_s: float = 600, usd: Mapping[str, float] | None = None
+    ) -> Claims:
         """Take what nobody answered or sends as one's own to send: an intent for each is on the disk on return.
 
         A sender on another host cannot be looked up: it counts as alive for ``lease_s`` seconds, the longest that
-        a request can take.
+        a request can take. ``usd`` is what a request may cost at most, for the account that a budget is kept by.
         """
         claims = Claims()
         me, now = this_process(), round(time.time(), 3)
@@ -160,25 +166,66 @@ class Ledger:
                                 continue
                             claims.possibly_paid.append(digest)
                         claims.mine.append(digest)
-                        lines.append(
-                            _line("intent", digest, pid=me.pid, host=me.host, started=me.started,
-                                  stage=stage, lease_s=lease_s, time=now)
-                        )  # fmt: skip
+                        lines.append(_intent(digest, me, now, stage, lease_s, (usd or {}).get(digest)))
                     if lines:
                         self._shards[digit].append(b"".join(lines))
         return claims
 
+    def claim_again(self, digest: str, *, stage: str = "", lease_s: float = 600, usd: float = 0.0) -> None:
+        """Say that a request of one's own, possibly paid already, is sent once more: ``usd`` comes on top."""
+        me, now = this_process(), round(time.time(), 3)
+        self._append({digest: _intent(digest, me, now, stage, lease_s, usd)})
+
+    def reserve(self, size: int) -> None:
+        """Hold ``size`` bytes of disk for replies to come: when the disk is full, ``record`` takes them from there.
+
+        The file has no name, so a killed process gives them back.
+
+        Raises:
+            BelleError: the disk has not so much room; nothing should be sent whose reply could not be kept.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with self._lock:
+            if self._reserve is not None or not hasattr(os, "posix_fallocate"):
+                return
+            reserve = tempfile.TemporaryFile(dir=self.folder)  # noqa: SIM115
+            try:
+                os.posix_fallocate(reserve.fileno(), 0, size)
+            except OSError as error:
+                reserve.close()
+                raise BelleError(
+                    f"no room for {size / 1e6:.1f} MB of replies: {error.strerror}; nothing is sent",
+                    where=str(self.folder),
+                    cause="a full disk",
+                    fix="make room, then run the same command again: what is in the ledger is kept",
+                ) from None
+            self._reserve = reserve
+
+    def _give_up_reserve(self) -> bool:
+        reserve, self._reserve = self._reserve, None
+        if reserve is not None:
+            reserve.close()
+        return reserve is not None
+
     def record(self, entries: Sequence[Entry], *, stage: str = "") -> None:
         """Keep replies: they are on the disk on return. Many at once share one wait for the disk."""
         now = round(time.time(), 3)
-        self._append({
+        lines = {
             entry.digest: _line(
                 "reply", entry.digest, request={name: entry.request[name] for name in sorted(FIELDS)},
                 reply=entry.body, usage=entry.usage, finish_reason=entry.finish_reason, stage=stage,
                 seconds=round(entry.seconds, 3), attempts=entry.attempts, time=now,
             )
             for entry in entries
-        })  # fmt: skip
+        }  # fmt: skip
+        try:
+            self._append(lines)
+        except BelleError:
+            with self._lock:
+                if not self._give_up_reserve():
+                    raise
+            # Shards that were written in the first attempt hold their lines twice; the first one counts.
+            self._append(lines)
 
     def release(self, digests: Mapping[str, tuple[str, str]], *, stage: str = "") -> None:
         """Give claims up: digest → (``no`` or ``possibly`` paid, the reason in a word or a few)."""
@@ -284,6 +331,13 @@ class Ledger:
 
 def _line(kind: str, digest: str, **values: Any) -> bytes:
     return jsonl.dumps({"kind": kind, "digest": digest, **values}).encode("utf-8", "backslashreplace") + b"\n"
+
+
+def _intent(digest: str, me: Process, now: float, stage: str, lease_s: float, usd: float | None) -> bytes:
+    cost = {"usd": usd} if usd else {}
+    return _line(
+        "intent", digest, pid=me.pid, host=me.host, started=me.started, stage=stage, lease_s=lease_s, time=now, **cost
+    )
 
 
 def _by_shard(digests: Iterable[str]) -> Iterator[tuple[str, list[str]]]:

@@ -15,17 +15,20 @@ import contextlib
 import json
 import os
 import random
+import signal
 import sys
 import threading
 import time
 import traceback
 from collections import deque
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from belle import jsonl
-from belle.api.ledger import Entry, Ledger
+from belle.api.budget import Account, Budget
+from belle.api.ledger import Claims, Entry, Ledger
 from belle.api.wire import RefusedError, Wire
 from belle.errors import BelleError
 
@@ -37,6 +40,18 @@ _TELL_AFTER_S = 5.0
 
 _LONGEST_PAUSE_S = 30.0
 """The bound of the pauses that double from one failure to the next. A server's Retry-After has none."""
+
+_REPLY_BYTES, _TOKEN_BYTES = 16384, 16
+"""Room on the disk for one reply's line, and for each token that the reply may have."""
+
+
+@dataclass(frozen=True)
+class _Refused:
+    """Requests that the budget does not allow now, the error to raise if it never will, and whom to wait for."""
+
+    digests: list[str]
+    error: BelleError
+    others_send: bool
 
 
 class Sender:
@@ -59,27 +74,35 @@ class Sender:
         timeout_s: float,
         max_retries: int,
         first_pause_s: float,
+        budget: Mapping[str, Any] | None = None,
         replies: Callable[[int], None],
         tell: Callable[[str], None],
     ) -> None:
         self._ledger, self._base_url, self._replies, self._tell = ledger, base_url, replies, tell
         self._in_flight, self._max_retries, self._first_pause_s = in_flight, max_retries, first_pause_s
         self._lease_s = (timeout_s + _LONGEST_PAUSE_S) * (max_retries + 1)
+        self._account = Account(ledger.folder, Budget.from_json(budget)) if budget else None
         self._wire = Wire(base_url=base_url, api_key=api_key, timeout_s=timeout_s)
         self._stopping = False
         self._wake = asyncio.Event()
         self._not_before = 0.0
+        self._again = set[str]()
         self._arrived: list[tuple[Entry, asyncio.Future[None]]] = []
         self._recording: asyncio.Task[None] | None = None
 
     def stop(self) -> None:
-        """Send nothing new and try nothing again; ``send`` returns when what is under way is recorded."""
+        """Send nothing new and try nothing again; ``send`` returns when what is under way is recorded.
+
+        May be called by a signal handler of the event loop.
+        """
         self._stopping = True
         self._wake.set()
 
     async def close(self) -> None:
         """Close the connections."""
         await self._wire.close()
+        if self._account:
+            self._account.close()
 
     async def send(self, requests: Mapping[str, Mapping[str, Any]], *, stage: str) -> None:
         """Bring the replies to ``requests`` (digest → the ledger's ``FIELDS``) into the ledger.
@@ -89,7 +112,11 @@ class Sender:
         """
         waiting, theirs = deque(requests), dict[str, str]()
         running, failures = set[asyncio.Task[None]](), list[BaseException]()
-        wake, sent_before, started, told = self._wake, 0, time.monotonic(), False
+        wake, started, told = self._wake, time.monotonic(), False
+        self._again.clear()
+        room_for_one = _REPLY_BYTES + _TOKEN_BYTES * max(
+            (_max_tokens(request) for request in requests.values()), default=0
+        )
 
         def finished(task: asyncio.Task[None]) -> None:
             running.discard(task)
@@ -104,25 +131,37 @@ class Sender:
         try:
             while running or ((waiting or theirs) and not failures and not self._stopping):
                 wake.clear()
-                while waiting and not failures and not self._stopping and len(running) < self._in_flight:
+                full = elsewhere = False
+                while waiting and not (failures or full or self._stopping) and len(running) < self._in_flight:
                     room = min(len(waiting), self._in_flight - len(running))
                     batch = [waiting.popleft() for _ in range(room)]
-                    claims = await asyncio.to_thread(self._ledger.claim, batch, stage=stage, lease_s=self._lease_s)
-                    sent_before += len(claims.possibly_paid)
+                    try:
+                        self._ledger.reserve(room_for_one * self._in_flight)
+                        claims, refused = await asyncio.to_thread(self._claim, batch, requests, stage)
+                    except BelleError as error:  # a full disk: what is under way is still waited for
+                        failures.append(error)
+                        break
+                    self._again.update(claims.possibly_paid)
                     theirs.update(claims.theirs)
                     self._replies(len(claims.answered))
                     for digest in claims.mine:
                         task = asyncio.create_task(self._bring(digest, requests[digest], stage))
                         task.add_done_callback(finished)
                         running.add(task)
-                if not running and not theirs:
+                    if refused:
+                        # What is under way is reserved at its worst case: room comes back with its replies.
+                        full, elsewhere = True, refused.others_send
+                        waiting.extendleft(reversed(refused.digests))
+                        if not (running or theirs or elsewhere):
+                            failures.append(refused.error)
+                if not (running or theirs or elsewhere):
                     continue
                 if theirs and not told and time.monotonic() - started > _TELL_AFTER_S:
                     told = True
                     holder = next(iter(theirs.values()))
                     self._tell(f"{stage}: waiting for {len(theirs)} replies that {holder} has asked for")
                 try:
-                    await asyncio.wait_for(wake.wait(), _LOOK_AGAIN_S if theirs else None)
+                    await asyncio.wait_for(wake.wait(), _LOOK_AGAIN_S if theirs or elsewhere else None)
                 except TimeoutError:
                     waiting.extend(theirs)
                     theirs.clear()
@@ -132,13 +171,45 @@ class Sender:
             await asyncio.gather(*running, return_exceptions=True)
             if self._recording is not None:
                 await self._recording
-            if sent_before:
+            if self._again:
                 self._tell(
-                    f"{stage}: {sent_before} requests had been sent before without a reply being seen (a killed run, "
-                    "or a lost connection); they are possibly paid, and were sent again"
+                    f"{stage}: {len(self._again)} requests had been sent before without a reply being seen "
+                    "(a killed run, or a lost connection); they are possibly paid, and were sent again"
                 )
         if failures:
             raise failures[0]
+
+    def _claim(
+        self, batch: list[str], requests: Mapping[str, Mapping[str, Any]], stage: str
+    ) -> tuple[Claims, _Refused | None]:
+        """Claim what the budget allows; what it does not comes back beside it."""
+        most = {digest: self._account.budget.most(requests[digest]) for digest in batch} if self._account else {}
+        if not self._account or not any(most.values()):
+            return self._ledger.claim(batch, stage=stage, lease_s=self._lease_s), None
+        with self._account.alone():
+            unknown = [digest for digest in batch if digest not in self._ledger]
+            fits = self._account.fitting((digest, most[digest]) for digest in unknown)
+            over = unknown[len(fits) :]
+            allowed = [digest for digest in batch if digest not in over]
+            claims = self._ledger.claim(allowed, stage=stage, lease_s=self._lease_s, usd=fits)
+            if not over:
+                return claims, None
+            return claims, _Refused(over, self._account.exceeded(most[over[0]]), self._account.others_send())
+
+    def _claim_again(self, digest: str, request: Mapping[str, Any], stage: str) -> None:
+        """Reserve one more attempt at a request that may have been paid already.
+
+        Raises:
+            BelleError: the budget does not allow it.
+        """
+        assert self._account is not None
+        most = self._account.budget.most(request)
+        if not most:
+            return
+        with self._account.alone():
+            if not self._account.fitting([(digest, most)]):
+                raise self._account.exceeded(most)
+            self._ledger.claim_again(digest, stage=stage, lease_s=self._lease_s, usd=most)
 
     async def _bring(self, digest: str, request: Mapping[str, Any], stage: str) -> None:
         """Bring one reply into the ledger, or give its claim up there and raise."""
@@ -148,6 +219,8 @@ class Sender:
         try:
             for attempt in range(self._max_retries + 1):
                 await self._pause(attempt, refused.wait_s)
+                if self._account and paid == "possibly":
+                    await asyncio.to_thread(self._claim_again, digest, request, stage)
                 before, paid = paid, "possibly"
                 try:
                     body = await self._wire.post(request, digest)
@@ -155,6 +228,8 @@ class Sender:
                     refused, paid = error, before if error.paid == "no" else "possibly"
                     if not error.again or self._stopping:
                         break
+                    if paid == "possibly" and attempt < self._max_retries:
+                        self._again.add(digest)
                 else:
                     seconds = time.monotonic() - started
                     await self._record(
@@ -216,14 +291,32 @@ class Sender:
         )
 
 
-async def _serve(lines: Callable[[], bytes], emit: Callable[[Mapping[str, Any]], None]) -> None:
-    """Carry out what ``lines`` (blocking, empty at the end) asks for, one batch after the other."""
+def _max_tokens(request: Mapping[str, Any]) -> int:
+    params = request["params"]
+    return int(params.get("max_tokens") or params.get("max_completion_tokens") or 4096)
+
+
+async def _serve(lines: Callable[[], bytes], emit: Callable[[Mapping[str, Any]], None]) -> bool:
+    """Carry out what ``lines`` (blocking, empty at the end) asks for, one batch after the other.
+
+    Returns whether a signal ended it, and ``lines`` may still be waited for.
+    """
     settings = json.loads(lines())
     loop, orders = asyncio.get_running_loop(), asyncio.Queue[Any]()
     with Ledger(Path(settings.pop("ledger"))) as ledger:
         sender = Sender(
             ledger=ledger, replies=lambda n: emit({"replies": n}), tell=lambda t: emit({"tell": t}), **settings
         )
+
+        signals = list[str]()
+
+        def told_to_stop(number: signal.Signals) -> None:
+            signals.append(number.name)
+            sender.stop()
+            orders.put_nowait(None)
+
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            loop.add_signal_handler(number, told_to_stop, number)
 
         def read() -> None:
             batch = {}
@@ -249,8 +342,18 @@ async def _serve(lines: Callable[[], bytes], emit: Callable[[Mapping[str, Any]],
             except Exception:
                 emit({"end": {"bug": traceback.format_exc()}})
             else:
-                emit({"end": None})
+                emit({"end": _stopped(signals[0]) if signals else None})
         await sender.close()
+    return bool(signals)
+
+
+def _stopped(name: str) -> dict[str, str]:
+    return {
+        "what": f"the process that sends requests was told to stop ({name})",
+        "where": "belle.api.sender",
+        "cause": "a user, or a system that shuts down",
+        "fix": "run again: what was under way has been recorded in the ledger",
+    }
 
 
 def main() -> None:
@@ -263,7 +366,8 @@ def main() -> None:
         with contextlib.suppress(BrokenPipeError):
             os.write(events, jsonl.dumps(event).encode() + b"\n")
 
-    asyncio.run(_serve(sys.stdin.buffer.readline, emit))
+    if asyncio.run(_serve(sys.stdin.buffer.readline, emit)):
+        os._exit(0)  # the thread that reads holds standard input, and Python would wait for it
 
 
 if __name__ == "__main__":

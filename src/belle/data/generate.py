@@ -11,6 +11,7 @@ from typing import Any
 from tqdm import tqdm
 
 from belle import jsonl
+from belle.api.budget import Budget
 from belle.api.client import Client, Reply, Request
 from belle.api.ledger import Ledger
 from belle.api.provider import provider
@@ -46,6 +47,7 @@ def generate(
     in_flight: int,
     timeout_s: float,
     seed: int,
+    budget: Budget | None = None,
 ) -> None:
     """Write ``rows`` raw rows and a report of what became of every item of the replies that were needed.
 
@@ -60,12 +62,13 @@ def generate(
             reply that was not needed any more is dropped as ``surplus``.
         ledger: The ledger's folder.
         base_url: An OpenAI-compatible API, or ``offline`` for the teacher, which is started and stopped here.
+        budget: What all that the ledger holds may cost; None sets no limit.
         stop: Strings at which the API ends a reply; none if empty.
         seed: Decides which seed tasks each request shows.
 
     Raises:
         InputError: the seeds or the prompt are at fault, or the key is missing.
-        BelleError: the API fails, or ``PATIENCE`` replies in a row give no row.
+        BelleError: the API fails, the budget is reached, or ``PATIENCE`` replies in a row give no row.
     """
     tasks_of_seeds = load_seeds(seeds)
     if shots > len(tasks_of_seeds):
@@ -92,7 +95,7 @@ def generate(
         provider(base_url, api_key) as api,
         Client(
             ledger=book, base_url=api.base_url, endpoint=api.endpoint, api_key=api.api_key, in_flight=in_flight,
-            timeout_s=timeout_s,
+            timeout_s=timeout_s, budget=budget,
         ) as client,
         tqdm(total=rows, desc="generate", unit="row", mininterval=1) as bar,
     ):  # fmt: skip

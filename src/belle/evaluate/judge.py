@@ -5,6 +5,7 @@ import unicodedata
 from pathlib import Path
 
 from belle import jsonl
+from belle.api.budget import Budget
 from belle.api.client import Client, Request
 from belle.api.judge_format import render
 from belle.api.ledger import Ledger
@@ -34,6 +35,7 @@ def judge(
     max_tokens: int,
     in_flight: int,
     timeout_s: float,
+    budget: Budget | None = None,
 ) -> None:
     """Write one verdict per answer, in order; ``score`` is null where the judge gave none that can be read.
 
@@ -43,10 +45,11 @@ def judge(
         out: JSON Lines of ``id, class, split, model, request, verdict, score``.
         ledger: The ledger's folder.
         base_url: An OpenAI-compatible API, or ``offline`` for the teacher, which is started and stopped here.
+        budget: What all that the ledger holds may cost; None sets no limit.
 
     Raises:
         InputError: a class without a prompt, a field is missing, or the key is missing.
-        BelleError: the API fails.
+        BelleError: the API fails, or the budget is reached.
     """
     rows = list(jsonl.read(answers, "answers"))
     texts = _prompts(prompts)
@@ -72,7 +75,7 @@ def judge(
         provider(base_url, api_key) as api,
         Client(
             ledger=book, base_url=api.base_url, endpoint=api.endpoint, api_key=api.api_key, in_flight=in_flight,
-            timeout_s=timeout_s,
+            timeout_s=timeout_s, budget=budget,
         ) as client,
     ):  # fmt: skip
         replies = client.ask(requests, describe="judge")

@@ -1,0 +1,115 @@
+"""What a chat completion costs: prices.yaml, with what params.yaml adds to it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from belle import strict_yaml
+from belle.errors import InputError
+
+TABLE = Path(__file__).with_name("prices.yaml")
+
+LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
+
+_MESSAGE_TOKENS = 8
+"""More than the tokens that stand around one message, and around all of them, in any chat format we know."""
+
+
+@dataclass(frozen=True)
+class Price:
+    """USD per million tokens."""
+
+    prompt: float
+    completion: float
+
+    def usd(self, prompt_tokens: float, completion_tokens: float) -> float:
+        """What so many tokens cost."""
+        return (prompt_tokens * self.prompt + completion_tokens * self.completion) / 1e6
+
+
+FREE = Price(0.0, 0.0)
+
+
+@dataclass(frozen=True)
+class Prices:
+    """``own`` holds for every server and goes before the table."""
+
+    own: Mapping[str, Price] = field(default_factory=dict)
+    table: Mapping[str, Price] = field(default_factory=dict)
+
+    def of(self, endpoint: str, model: str) -> Price | None:
+        """The price of a model at an endpoint of the ledger; None if nobody named one.
+
+        The offline teacher (an endpoint that is no URL) and servers on this machine cost nothing.
+        """
+        if model in self.own:
+            return self.own[model]
+        if not endpoint.startswith(("http://", "https://")) or urlsplit(endpoint).hostname in LOOPBACK:
+            return FREE
+        return self.table.get(model)
+
+    def required(self, endpoint: str, model: str) -> Price:
+        """As ``of``.
+
+        Raises:
+            InputError: nobody named a price.
+        """
+        price = self.of(endpoint, model)
+        if price is None:
+            raise InputError(
+                f"the price of {model!r} at {endpoint} is not known, so no budget can be kept",
+                where="budget.prices",
+                cause="a model or server that the price table does not have",
+                fix=f"add `{model}: {{prompt: …, completion: …}}` (USD per million tokens, 0 if it costs nothing) "
+                "to budget.prices in params.yaml",
+            )
+        return price
+
+    def as_json(self) -> dict[str, Any]:
+        """For the sender's pipe; ``from_json`` reads it."""
+        return {
+            name: {model: [price.prompt, price.completion] for model, price in part.items()}
+            for name, part in (("own", self.own), ("table", self.table))
+        }
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> "Prices":
+        """Undo ``as_json``."""
+        return cls(**{name: {model: Price(*pair) for model, pair in part.items()} for name, part in value.items()})
+
+
+def load(own: Mapping[str, tuple[float, float]] | None = None, table: Path = TABLE) -> Prices:
+    """The price table, and above it the caller's own prices (model → USD per million prompt and completion tokens).
+
+    Raises:
+        InputError: the table is at fault.
+    """
+    content = strict_yaml.load(table)
+    try:
+        listed = {model: Price(float(pair[0]), float(pair[1])) for model, pair in content[_KEY].items()}
+    except (KeyError, TypeError, ValueError, IndexError):
+        raise InputError("not a table of [prompt, completion] prices", where=str(table)) from None
+    return Prices({model: Price(*pair) for model, pair in (own or {}).items()}, listed)
+
+
+_KEY = "usd_per_million_tokens"
+
+
+def most_tokens(request: Mapping[str, Any]) -> tuple[int, int]:
+    """Bounds of a request's prompt and completion tokens.
+
+    No token of a byte-level vocabulary is shorter than a byte, so the bytes of the texts bound the prompt.
+
+    Raises:
+        InputError: nothing bounds the completion.
+    """
+    params = request["params"]
+    longest = params.get("max_completion_tokens") or params.get("max_tokens")
+    if not longest:
+        raise InputError("a request without max_tokens has no bounded cost", where="max_tokens", fix="set max_tokens")
+    prompt = sum(
+        len(message["content"].encode("utf-8", "replace")) + _MESSAGE_TOKENS for message in request["messages"]
+    )
+    return prompt + _MESSAGE_TOKENS, int(longest) * int(params.get("n") or 1)
