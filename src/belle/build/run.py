@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from belle.build import history, pipeline
+from belle.build.environment import for_dvc
 from belle.build.stages import DVC_FILE
 from belle.build.state import State
 from belle.errors import BelleError
@@ -113,7 +114,8 @@ def run(log: Path) -> int:
     started = history.now()
     mark = Path(f".belle/executed-{os.getpid()}")
     mark.unlink(missing_ok=True)
-    environment = {**os.environ, EXECUTED_MARK: str(mark.absolute()), REASON: reason}
+    environment = for_dvc(os.environ, stage.cmd.split()[1])
+    environment |= {EXECUTED_MARK: str(mark.absolute()), REASON: reason}
     target = name if path == DVC_FILE else f"{path}:{name}"
     command = [sys.executable, "-m", "dvc", "--wait-for-lock", "repro", "-s", target]
     status = _stream([*command, "--force"] if plan.get("forced") else command, environment, log)
