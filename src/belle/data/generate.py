@@ -73,21 +73,16 @@ def generate(
     tasks_of_seeds = load_seeds(seeds)
     if shots > len(tasks_of_seeds):
         raise InputError(f"{shots} shots are asked of {len(tasks_of_seeds)} seed tasks", where=str(seeds))
-    template = require_file(prompt, "prompt").read_text(encoding="utf-8")
-    if "{tasks}" not in template:
-        raise InputError("`{tasks}`, the place of the number of tasks, is missing", where=str(prompt))
-    text = template.replace("{tasks}", str(tasks))
+    text = load_prompt(prompt, tasks)
     params: dict[str, Any] = {"temperature": temperature, "top_p": top_p, "max_tokens": max_tokens}
     if stop:
         params["stop"] = stop
 
     def shown(sample: int) -> list[SeedTask]:
-        return random.Random(f"{seed}-{sample}").sample(tasks_of_seeds, shots)
+        return shots_of(tasks_of_seeds, shots, seed, sample)
 
     def request(sample: int) -> Request:
-        user = render(text, shown(sample))
-        messages = [{"role": "system", "content": SYSTEM}, {"role": "user", "content": user}]
-        return Request(model, messages, params, sample)
+        return request_of(text, shown(sample), model, params, sample)
 
     made, counts = list[jsonl.Row](), Counter[str]()
     with (
@@ -119,6 +114,29 @@ def generate(
     with atomic_file(report) as file:
         json.dump(_report(sample, len(made), counts), file, ensure_ascii=False, indent=2)
         file.write("\n")
+
+
+def load_prompt(prompt: Path, tasks: int) -> str:
+    """The prompt with the number of tasks in its place.
+
+    Raises:
+        InputError: it has no such place.
+    """
+    template = require_file(prompt, "prompt").read_text(encoding="utf-8")
+    if "{tasks}" not in template:
+        raise InputError("`{tasks}`, the place of the number of tasks, is missing", where=str(prompt))
+    return template.replace("{tasks}", str(tasks))
+
+
+def shots_of(tasks: list[SeedTask], shots: int, seed: int, sample: int) -> list[SeedTask]:
+    """The seed tasks that request number ``sample`` shows."""
+    return random.Random(f"{seed}-{sample}").sample(tasks, shots)
+
+
+def request_of(text: str, shots: list[SeedTask], model: str, params: dict[str, Any], sample: int) -> Request:
+    """Request number ``sample``."""
+    messages = [{"role": "system", "content": SYSTEM}, {"role": "user", "content": render(text, shots)}]
+    return Request(model, messages, params, sample)
 
 
 def _rows(reply: Reply, sample: int, seeds: list[str], wanted: int, counts: Counter[str]) -> Iterator[jsonl.Row]:

@@ -52,7 +52,7 @@ def judge(
         BelleError: the API fails, or the budget is reached.
     """
     rows = list(jsonl.read(answers, "answers"))
-    texts = _prompts(prompts)
+    texts = load_prompts(prompts)
     requests = []
     for number, row in enumerate(rows, 1):
         where = f"{answers}, row {number}"
@@ -67,9 +67,7 @@ def judge(
                 cause="a class name of another evaluation set",
                 fix=f"write {prompts / (name.replace(' ', '_') + '.txt')}, or name one of these classes",
             )
-        content = render(texts[name], row["question"], row["std_answer"], row["answer"])
-        params = {"temperature": temperature, "max_tokens": max_tokens}
-        requests.append(Request(model, [{"role": "user", "content": content}], params))
+        requests.append(request_of(texts[name], row, model, temperature, max_tokens))
     with (
         Ledger(ledger) as book,
         provider(base_url, api_key) as api,
@@ -113,7 +111,15 @@ def _value(match: re.Match[str], rest: str) -> float | None:
     return value if 0 <= value <= 1 and not _NOT_A_SCORE.match(rest) else None
 
 
-def _prompts(folder: Path) -> dict[str, str]:
+def request_of(prompt: str, row: jsonl.Row, model: str, temperature: float, max_tokens: int) -> Request:
+    """The request for a verdict on a row of answers, under the prompt of its class."""
+    content = render(prompt, row["question"], row["std_answer"], row["answer"])
+    params = {"temperature": temperature, "max_tokens": max_tokens}
+    return Request(model, [{"role": "user", "content": content}], params)
+
+
+def load_prompts(folder: Path) -> dict[str, str]:
+    """The judge prompts of a folder of ``<class>.txt``, by class name."""
     texts = {
         class_name(path.stem.replace("_", " ")): path.read_text(encoding="utf-8").strip()
         for path in sorted(Path(folder).glob("*.txt"))
