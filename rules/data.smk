@@ -37,6 +37,7 @@ rule generate:
     wildcard_constraints:
         dataset=registry.names("datasets", kind="generated"),
     resources:
+        api=1,
         api_key=needs.generate_api_key,
     params:
         settings=registry.settings("generate", "datasets.{dataset}"),

@@ -7,9 +7,12 @@ rule answer:
         "results/answers/{eval}/{model}.jsonl",
     log:
         "logs/answer-{eval}-{model}.log",
+    threads: needs.answer_threads
     resources:
         gpus=needs.gpus,
+        gpu=needs.gpu,
         gpu_memory_gb=needs.answer_gpu_memory_gb,
+        mem_mb=needs.mem_mb,
     params:
         settings=registry.settings("answer", "evals.{eval}"),
     shell:
@@ -27,6 +30,7 @@ rule judge:
     log:
         "logs/judge-{eval}-{model}.log",
     resources:
+        api=1,
         api_key=needs.judge_api_key,
     params:
         settings=registry.settings("judge", "evals.{eval}"),

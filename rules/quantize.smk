@@ -11,10 +11,13 @@ rule gptq:
         "logs/gptq-{model}.log",
     wildcard_constraints:
         model=registry.names("models"),
+    threads: needs.gptq_threads
     resources:
         gpus=needs.gpus,
+        gpu=needs.gpu,
         gpu_memory_gb=needs.gptq_gpu_memory_gb,
         disk_gb=needs.gptq_disk_gb,
+        mem_mb=needs.mem_mb,
     params:
         settings=registry.settings("gptq"),
     shell:

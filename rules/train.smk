@@ -8,6 +8,7 @@ rule base:
         "logs/base-{base}.log",
     wildcard_constraints:
         base=registry.names("bases", kind="scratch"),
+    threads: needs.base_threads
     params:
         settings=registry.settings("base", "bases.{base}"),
     shell:
@@ -28,10 +29,13 @@ rule sft:
         "logs/sft-{model}.log",
     wildcard_constraints:
         model=registry.names("models", kind="trained"),
+    threads: needs.sft_threads
     resources:
         gpus=needs.sft_gpus,
+        gpu=needs.sft_gpu,
         gpu_memory_gb=needs.sft_gpu_memory_gb,
         disk_gb=needs.sft_disk_gb,
+        mem_mb=needs.sft_mem_mb,
     params:
         fraction=registry.value("models.{model}.data_fraction"),
         settings=registry.settings("sft", "models.{model}"),

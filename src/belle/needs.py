@@ -10,9 +10,11 @@ from __future__ import annotations
 from typing import Any
 
 from belle.build.preflight import Shortage, api_key_missing
-from belle.config import GeneratedDataset, HubBase, Params, TrainedModel
+from belle.config import GeneratedDataset, HubBase, Params, ScratchBase, TrainedModel
 
 WEIGHTS, GRADIENTS, OPTIMIZER = 2, 2, 12
+PROCESS_MB = 4000
+"""Main memory of a process that has loaded PyTorch and a batch, without the model."""
 ACTIVATIONS_GB = 6.0
 """Checkpointed activations and logits of a 7B model at 2 × 1024 tokens; a margin, not a model."""
 QUANTISING_GB = 6.0
@@ -41,6 +43,40 @@ class Needs:
     def gpus(self, wildcards: Any) -> int:
         """GPUs that a stage on a model uses at once."""
         return 1 if self._billions(wildcards.model) else 0
+
+    def gpu(self, wildcards: Any) -> int | None:
+        """The same by the name that Snakemake's executors read; None where no GPU is asked for."""
+        return self.gpus(wildcards) or None
+
+    def mem_mb(self, wildcards: Any) -> int:
+        """Main memory of a stage that loads one model, in MB of 10⁶ bytes."""
+        return PROCESS_MB + round(self._billions(wildcards.model) * WEIGHTS * 1000)
+
+    def base_threads(self, wildcards: Any) -> int:
+        """Threads of training a base, as its recipe says."""
+        entry = self.params.bases[wildcards.base]
+        return self.params.base[entry.base].threads if isinstance(entry, ScratchBase) else 1
+
+    def sft_threads(self, wildcards: Any) -> int:
+        """Threads of fine-tuning, as its recipe says."""
+        entry = self.params.models[wildcards.model]
+        return self.params.sft[entry.sft].threads if isinstance(entry, TrainedModel) else 1
+
+    def gptq_threads(self, wildcards: Any) -> int:
+        """Threads of quantising."""
+        return self.params.gptq.threads
+
+    def answer_threads(self, wildcards: Any) -> int:
+        """Threads of answering, as its recipe says."""
+        return self.params.answer[self.params.evals[wildcards.eval].answer].threads
+
+    def sft_gpu(self, wildcards: Any) -> int | None:
+        """The GPUs of fine-tuning by the name that Snakemake's executors read; None where none is asked for."""
+        return self.sft_gpus(wildcards) or None
+
+    def sft_mem_mb(self, wildcards: Any) -> int:
+        """Main memory of fine-tuning: each GPU has a process, and each loads the model."""
+        return self.mem_mb(wildcards) * max(1, self.sft_gpus(wildcards))
 
     def sft_gpus(self, wildcards: Any) -> int:
         """GPUs that fine-tuning takes."""

@@ -60,9 +60,9 @@ def install(
     from snakemake_interface_executor_plugins.settings import ExecMode
 
     os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
-    if workflow.exec_mode != ExecMode.DEFAULT:
-        return
-    os.environ[BUILD_PID] = f"{os.uname().nodename}:{os.getpid()}"
+    sent = workflow.exec_mode != ExecMode.DEFAULT  # one job, on the machine that an executor sent it to
+    if not sent:
+        os.environ[BUILD_PID] = f"{os.uname().nodename}:{os.getpid()}"
 
     import snakemake.dag
     import snakemake.io
@@ -143,7 +143,7 @@ def install(
             return sorted(map(str, self.dag.workflow.dag_settings.targets))
 
         def _refuse_impossible(self) -> None:
-            shortages = check(self._needed())
+            shortages = check(self._needed(), local=self.dag.workflow.local_exec)
             if shortages:
                 lines = [f"  {item}" for item in shortages]
                 later = afterwards(self._targets())
@@ -222,13 +222,15 @@ def install(
             if self._priority[job] < snakemake.jobs.Job.HIGHEST_PRIORITY:
                 self._priority[job] += chain[job]
 
-    snakemake.workflow.FilePersistence = DvcLockPersistence
-    snakemake.dag.DAG.update_priority = longest_chain_first
     snakemake.io._IOFile.touch = untouched
     snakemake.io._IOFile.is_newer = is_newer
     snakemake.dag.DAG.check_output_mtime = check_output_mtime
     snakemake.jobs.Job.remove_existing_output = keep_existing_output
     snakemake.jobs.Job.cleanup = keep_good_output
+    if sent:
+        return  # what must run was decided where the build was started
+    snakemake.workflow.FilePersistence = DvcLockPersistence
+    snakemake.dag.DAG.update_priority = longest_chain_first
 
 
 def track(kept: tuple[str, ...], state: State | None = None) -> None:

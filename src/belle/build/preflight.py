@@ -87,11 +87,12 @@ def _hub_shortages(jobs: list[Any]) -> list[Shortage]:
     return shortages
 
 
-def check(jobs: list[Any]) -> list[Shortage]:
+def check(jobs: list[Any], local: bool = True) -> list[Shortage]:
     """Everything that the jobs' resources ask for and this machine lacks.
 
     Resources read: ``gpus`` (a number), ``gpu_memory_gb`` (of each), ``disk_gb`` (that the outputs and checkpoints
     take), ``api_key`` (1 where a paid API is asked), ``hub`` and ``hub_kind`` (a repository to fetch).
+    Jobs that are not ``local`` are given their GPUs by the cluster, which this machine need not have.
     """
 
     def most(name: str) -> tuple[float, str]:
@@ -100,7 +101,7 @@ def check(jobs: list[Any]) -> list[Shortage]:
 
     shortages: list[Shortage] = []
     gpus, gpu_memory = most("gpus"), most("gpu_memory_gb")
-    if gpus[0] or gpu_memory[0]:
+    if local and (gpus[0] or gpu_memory[0]):
         found = gpu_memory_gb()
         if len(found) < gpus[0] or (gpu_memory[0] and max(found, default=0.0) < gpu_memory[0]):
             here = f"{len(found)} with {max(found):.0f} GB" if found else "no GPU was found here"
