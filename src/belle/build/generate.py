@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from belle.build import stages
+from belle.build import pipeline, stages
 from belle.build.code import CODE_FILE
 
 
@@ -25,8 +25,19 @@ def graph(targets: frozenset[str]) -> list[Any]:
 
 def write_pipeline(check: bool = False) -> bool:
     """Write dvc.yaml (with ``check``: only compare); returns whether it was current."""
-    text = stages.render(stages.entries_of(graph(frozenset({"all", str(CODE_FILE)}))))
-    current = stages.DVC_FILE.exists() and stages.DVC_FILE.read_text(encoding="utf-8") == text
+    found = stages.with_frozen(stages.entries_of(graph(frozenset({"all", str(CODE_FILE)}))), pipeline.frozen())
+    current = stages.DVC_FILE.exists() and stages.DVC_FILE.read_text(encoding="utf-8") == stages.render(found)
     if not current and not check:
-        stages.write(stages.DVC_FILE, stages.entries_of(graph(frozenset({"all", str(CODE_FILE)}))))
+        stages.write(stages.DVC_FILE, found)
     return current
+
+
+def set_frozen(names: list[str], frozen: bool) -> None:
+    """Mark stages of dvc.yaml or ondemand/dvc.yaml as frozen, or take the mark away.
+
+    Raises:
+        BelleError: no such stage.
+    """
+    marked = (pipeline.frozen() | set(names)) if frozen else pipeline.frozen() - set(names)
+    for path in {pipeline.find(name)[0] for name in names}:
+        stages.write(path, stages.with_frozen(pipeline.entries(path), marked))

@@ -11,12 +11,14 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from belle.build import code, pipeline, stages
 from belle.build.lock import BuildLock
 from belle.build.preflight import Shortage, check
+from belle.build.records import Built, OwnRules, kinds
 from belle.build.run import BUILD_PID, PLAN, in_project, run_dvc
 from belle.build.state import State
 from belle.files import atomic_file
@@ -33,6 +35,14 @@ LEANED_ON = (
     "snakemake.persistence.file.FilePersistence.has_outdated_metadata",
     "snakemake.persistence.file.FilePersistence.incomplete",
     "snakemake.persistence.file.FilePersistence.locked",
+    "snakemake.persistence.file.FilePersistence.started",
+    "snakemake.persistence.file.FilePersistence.finished",
+    "snakemake.persistence.file.FilePersistence.cleanup_metadata",
+    "snakemake.persistence.file.FilePersistence._read_record",
+    "snakemake.persistence.file.FilePersistence._unmark_incomplete",
+    "snakemake.persistence.file.FilePersistence._get_key",
+    "snakemake.persistence.MetadataRecord",
+    "snakemake.persistence.RECORD_FORMAT_VERSION",
     "snakemake.persistence.ParamsChange",
     "snakemake.io._IOFile.is_newer",
     "snakemake.io._IOFile.touch",
@@ -40,6 +50,13 @@ LEANED_ON = (
     "snakemake.dag.DAG.needrun_jobs",
     "snakemake.dag.DAG.reason",
     "snakemake.dag.DAG.update_priority",
+    "snakemake.dag.DAG.update_needrun",
+    "snakemake.dag.DAG.dependencies",
+    "snakemake.dag.DAG.get_outputs_with_changes",
+    "snakemake.settings.types.RerunTrigger.PARAMS",
+    "snakemake.workflow.Workflow.rerun_triggers",
+    "snakemake.workflow.Workflow.touch",
+    "snakemake.workflow.Workflow.log_provenance_info",
     "snakemake.jobs.Job.remove_existing_output",
     "snakemake.jobs.Job.cleanup",
     "snakemake.io.flag",
@@ -69,8 +86,9 @@ def install(
     import snakemake.jobs
     import snakemake.workflow
     from snakemake.exceptions import WorkflowError
-    from snakemake.persistence import ParamsChange
+    from snakemake.persistence import RECORD_FORMAT_VERSION, MetadataRecord, ParamsChange
     from snakemake.persistence.file import FilePersistence
+    from snakemake.settings.types import RerunTrigger
 
     class Causes(ParamsChange):
         """The causes of a rebuild, printed as they are instead of as sets of parameters."""
@@ -85,13 +103,21 @@ def install(
     class DvcLockPersistence(FilePersistence):
         """Answers Snakemake's questions from dvc.lock and the content of files."""
 
-        _state: State | None = None
-
-        @property
+        @cached_property
         def state(self) -> State:
-            if self._state is None:
-                self._state = State({str(code.CODE_FILE): code.fingerprints(commands)})
-            return self._state
+            return State({str(code.CODE_FILE): code.fingerprints(commands)})
+
+        @cached_property
+        def built(self) -> Built:
+            return Built(self.state)
+
+        @cached_property
+        def own_rules(self) -> OwnRules:
+            return OwnRules(self.state.hashes)
+
+        @cached_property
+        def frozen(self) -> frozenset[str]:
+            return pipeline.frozen()
 
         def has_metadata(self, job: Any) -> bool:
             return True
@@ -100,19 +126,67 @@ def install(
             return False
 
         async def incomplete(self, job: Any) -> list[Any]:
-            # an output that a killed job left has no entry in dvc.lock with its bytes: it is found by content
-            return []
+            # an output that a killed stage left has no entry in dvc.lock with its bytes: it is found by content
+            return [] if stages.is_stage(job) else await super().incomplete(job)
+
+        def started(self, job: Any, external_jobid: str | None = None) -> None:
+            if not stages.is_stage(job):
+                self.own_rules.started(job)
+            super().started(job, external_jobid)
+
+        async def finished(self, job: Any) -> None:
+            if not stages.is_stage(job):
+                await super().finished(job)
+                self.own_rules.finished(job)
+                return
+            for path in job.output:  # dvc.lock is the record
+                self._unmark_incomplete(self._get_key(path))
+
+        def _read_record(self, key: str) -> Any:
+            found = self.built.record(key)
+            if found is None:
+                return super()._read_record(key)
+            return MetadataRecord(**found, record_format_version=RECORD_FORMAT_VERSION)
+
+        def cleanup_metadata(self, target: Any) -> bool:
+            if str(target) in self.built:
+                raise WorkflowError(
+                    f"{target}: its record is dvc.lock, which nothing of Snakemake's can wipe. "
+                    f"To accept the file as it stands: `dvc commit -f {self.built.stage(str(target))}`."
+                )
+            return super().cleanup_metadata(target)
+
+        def causes(self, job: Any) -> list[str]:
+            """Why a stage must run; of a frozen one only what became of its outputs."""
+            found = self.state.reasons(stages.stage_of(job))
+            frozen = stages.name_of(job) in self.frozen
+            return [cause for cause in found if cause.startswith("output ")] if frozen else found
+
+        def code_changed(self, job: Any, file: Any = None) -> Any:
+            return self._changed("code", job, file, super().code_changed)
 
         def input_changed(self, job: Any, file: Any = None) -> Any:
-            return False if file is not None else iter(())
+            return self._changed("input", job, file, super().input_changed)
 
-        code_changed = software_stack_changed = input_changed
+        def software_stack_changed(self, job: Any, file: Any = None) -> Any:
+            return self._changed("software", job, file, super().software_stack_changed)
+
+        def _changed(self, kind: str, job: Any, file: Any, plain: Callable[..., Any]) -> Any:
+            if not stages.is_stage(job):
+                return plain(job, file=file)
+            # params_changed brings all causes of a stage; with a file it is a view that asks
+            return kind in kinds(self.causes(job)) if file is not None else iter(())
 
         def params_changed(self, job: Any, file: Any = None) -> Any:
-            if not stages.is_stage(job) or stages.name_of(job) == stages.FINGERPRINT:
+            if not stages.is_stage(job):
+                causes = self.own_rules.causes(job)
+                causes += ["the rule's code changed"] if any(super().code_changed(job)) else []
+                plain = super().params_changed(job, file=file)
+            elif stages.name_of(job) == stages.FINGERPRINT:
                 return ParamsChange()
-            causes = self.state.reasons(stages.stage_of(job))
-            return Causes(causes, {str(path) for path in job.output}) if causes else ParamsChange()
+            else:
+                causes, plain = self.causes(job), ParamsChange()
+            return Causes(causes, {str(path) for path in job.output}) if causes else plain
 
         @property
         def locked(self) -> bool:
@@ -127,6 +201,7 @@ def install(
         def lock(self) -> Iterator[None]:
             self.state.hashes.save()
             with BuildLock.hold():
+                self._refuse_meaningless()
                 self._refuse_impossible()
                 self._write_pipeline()
                 self._refresh_fingerprints()
@@ -141,6 +216,20 @@ def install(
 
         def _targets(self) -> list[str]:
             return sorted(map(str, self.dag.workflow.dag_settings.targets))
+
+        def _refuse_meaningless(self) -> None:
+            names = sorted(map(stages.name_of, self._needed()))
+            if names and self.dag.workflow.touch:
+                raise WorkflowError(
+                    "--touch changes nothing here: content decides, not times. To accept outputs as they stand, "
+                    "without running their stages: `dvc commit -f " + " ".join(names) + "`."
+                )
+            if frozen := sorted(set(names) & self.frozen):
+                raise WorkflowError(
+                    "Frozen, so it will not run, but an output is missing, changed or forced: "
+                    + ", ".join(frozen)
+                    + ". `dvc checkout` brings the output back from the cache; `belle unfreeze STAGE` lets it run."
+                )
 
         def _refuse_impossible(self) -> None:
             shortages = check(self._needed(), local=self.dag.workflow.local_exec)
@@ -161,6 +250,7 @@ def install(
             settings = self.dag.workflow.dag_settings
             whole = set(self._targets()) <= {"all"} and not settings.until and not settings.omit_from
             default, asked = pipeline.entries(stages.DVC_FILE), pipeline.entries(stages.ONDEMAND_FILE)
+            found = stages.with_frozen(found, self.frozen)
             kept_entry = {name: default[name] for name in (stages.FINGERPRINT,) if name in default}
             if whole:
                 default = {**kept_entry, **found}
@@ -222,6 +312,49 @@ def install(
             if self._priority[job] < snakemake.jobs.Job.HIGHEST_PRIORITY:
                 self._priority[job] += chain[job]
 
+    update_needrun = snakemake.dag.DAG.update_needrun
+
+    async def update_needrun_by_content(self: Any, *args: Any, **options: Any) -> None:
+        if RerunTrigger.PARAMS not in self.workflow.rerun_triggers:
+            raise WorkflowError(
+                "--rerun-triggers without `params` would miss changes: all causes of a rebuild come by that trigger, "
+                "decided by content. Leave the option away."
+            )
+        names = self.workflow.persistence.frozen
+        frozen = [job for job in self.jobs if stages.is_stage(job) and stages.name_of(job) in names] if names else []
+        cut = {job: dict(self._dependencies[job]) for job in frozen}
+        for job in frozen:
+            self._dependencies[job].clear()
+        files = {(before, job): self.depending[before].pop(job) for job in cut for before in cut[job]}
+        self.omitforce.update(frozen)
+        try:  # as DVC does: for this decision nothing comes before a frozen stage
+            await update_needrun(self, *args, **options)
+        finally:
+            for job in frozen:
+                self._dependencies[job].update(cut[job])
+            for (before, job), paths in files.items():
+                self.depending[before][job] = paths
+
+    get_outputs_with_changes = snakemake.dag.DAG.get_outputs_with_changes
+
+    async def outputs_with_changes(self: Any, change_type: Any, include_needrun: bool = True) -> list[Any]:
+        """For --list-changes: a stage's outputs by what its causes are."""
+        plain = await get_outputs_with_changes(self, change_type, include_needrun)
+        ours = [job for job in self.jobs if stages.is_stage(job) and stages.name_of(job) != stages.FINGERPRINT]
+        own = {str(path) for job in ours for path in job.output}
+        found = [job for job in ours if str(change_type) in kinds(self.workflow.persistence.causes(job))]
+        return [path for path in plain if str(path) not in own] + [path for job in found for path in job.output]
+
+    def log_provenance_info(self: Any) -> None:
+        """Snakemake's hint at this place names times and its metadata, which decide nothing here."""
+        needed = [job for job in self.dag.needrun_jobs(exclude_finished=False) if stages.is_stage(job)]
+        causes = [job for job in needed if getattr(self.dag.reason(job).params_changed, "causes", None)]
+        if causes:
+            snakemake.workflow.logger.info(
+                "Decided by content against dvc.lock. If you are sure that a change leaves an output as it is: "
+                f"`dvc commit -f STAGE`, here {', '.join(sorted(map(stages.name_of, causes)))}."
+            )
+
     snakemake.io._IOFile.touch = untouched
     snakemake.io._IOFile.is_newer = is_newer
     snakemake.dag.DAG.check_output_mtime = check_output_mtime
@@ -230,6 +363,9 @@ def install(
     if sent:
         return  # what must run was decided where the build was started
     snakemake.workflow.FilePersistence = DvcLockPersistence
+    snakemake.dag.DAG.update_needrun = update_needrun_by_content
+    snakemake.dag.DAG.get_outputs_with_changes = outputs_with_changes
+    snakemake.workflow.Workflow.log_provenance_info = log_provenance_info
     snakemake.dag.DAG.update_priority = longest_chain_first
 
 

@@ -20,6 +20,15 @@ def entries(path: Path) -> dict[str, dict[str, Any]]:
     return (strict_yaml.load(path) or {}).get("stages") or {} if path.exists() else {}
 
 
+def frozen() -> frozenset[str]:
+    """The stages that carry ``frozen: true``."""
+    found: dict[str, dict[str, Any]] = {}
+    for path in (ONDEMAND_FILE, DVC_FILE):
+        if path.exists() and b"frozen" in path.read_bytes():  # parsing takes longer than all else in a large file
+            found |= entries(path)
+    return frozenset(name for name, entry in found.items() if entry.get("frozen") is True)
+
+
 def find(name: str) -> tuple[Path, dict[str, Any]]:
     """The pipeline file that declares a stage, and its entry."""
     for path in (DVC_FILE, ONDEMAND_FILE):

@@ -7,6 +7,7 @@ when the graph does; the keys that shape the graph are listed as parameters too,
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -148,6 +149,14 @@ def entries_of(jobs: Any) -> dict[str, dict[str, Any]]:
                 raise ValueError(f"two jobs are the stage {name}: name the entries of params.yaml further apart")
             entries[name] = entry_of(job)
     return dict(sorted(entries.items()))
+
+
+def with_frozen(entries: dict[str, dict[str, Any]], names: Collection[str]) -> dict[str, dict[str, Any]]:
+    """The entries, with the mark that ``belle freeze`` or a user's hand put on some of them."""
+    return {
+        name: {**entry, "frozen": True} if name in names else {key: entry[key] for key in entry if key != "frozen"}
+        for name, entry in entries.items()
+    }
 
 
 def render(entries: dict[str, dict[str, Any]], values: str = "") -> str:
