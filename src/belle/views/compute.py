@@ -1,0 +1,112 @@
+"""GPU-hours by arithmetic, for a stated GPU at a stated share of its peak. Good for a plan, not for an invoice.
+
+Training costs 6 FLOPs per parameter and token (arXiv 2001.08361), 8 where activations are computed a second time.
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+from belle import jsonl
+from belle.config import GeneratedDataset, HubBase, Params, PublishedDataset, TrainedModel
+from belle.views.graph import Step
+from belle.views.interval import NOTHING, Interval
+
+GPU = "A100 80 GB"
+PEAK_FLOPS = 312e12
+"""bf16, dense."""
+UTILISATION = Interval(0.40, 0.50, 0.25)
+"""The share of the peak that training gets; its low number is the fast case."""
+
+TOKENS_A_ROW = Interval(160, 80, 320)
+"""A row of BELLE's sets with its prompt, in tokens of a multilingual vocabulary; used where the rows are not here."""
+KEPT_BY_CLEAN = Interval(0.9, 0.7, 1.0)
+
+HUB_ROWS = {"BelleGroup/train_2M_CN": 2_000_000, "BelleGroup/train_1M_CN": 900_000, "BelleGroup/train_0.5M_CN": 500_000}
+"""Rows of published sets, as their names or cards say."""
+
+QUANTISING_H_PER_BILLION = Interval(0.03, 0.022, 0.1)
+"""GPTQ's paper (arXiv 2210.17323) took 10 minutes for 7.1 billion parameters; libraries take longer."""
+
+STEP_S = Interval(0.030, 0.015, 0.060)
+"""One token for a whole batch of a 7B model: bound by memory and by launching kernels, not by FLOPs."""
+ANSWER_TOKENS = Interval(300, 100, 1024)
+"""The longest answer in a batch, which the others wait for."""
+STEP_BILLIONS = 7.0
+
+
+class Compute:
+    """GPU-hours of the stages that use GPUs; the tiny world's use none."""
+
+    def __init__(self, params: Params) -> None:
+        self.params = params
+
+    def gpu_hours(self, step: Step) -> Interval | None:
+        """What a stage takes; None where the number of rows cannot be told."""
+        if not step.resources.get("gpus"):
+            return NOTHING
+        model = step.wildcards["model"]
+        size = self._parameters(model)
+        if step.command == "sft":
+            return self._sft(model, size)
+        if step.command == "gptq":
+            return QUANTISING_H_PER_BILLION * (size / 1e9)
+        if step.command == "answer":
+            return self._answer(step, size)
+        return NOTHING
+
+    def rows(self, dataset: str) -> Interval | None:
+        """The clean rows of a data set: counted where they are here, else by its recipe."""
+        here = Path(f"data/clean/{dataset}.jsonl")
+        if here.exists():
+            return Interval.exactly(sum(1 for _ in jsonl.read(here)))
+        entry = self.params.datasets[dataset]
+        if isinstance(entry, GeneratedDataset):
+            return KEPT_BY_CLEAN * self.params.generate[entry.generate].rows
+        assert isinstance(entry, PublishedDataset)
+        known = HUB_ROWS.get(entry.hub)
+        return KEPT_BY_CLEAN * known if known else None
+
+    def _parameters(self, name: str) -> float:
+        model = self.params.models.get(name.removesuffix("-gptq"))
+        if model is None:
+            base = self.params.bases.get(name)
+            return float(base.parameters) if isinstance(base, HubBase) else 0.0
+        return self._parameters(model.base if isinstance(model, TrainedModel) else model.key)
+
+    def _sft(self, model: str, size: float) -> Interval | None:
+        entry = self.params.models[model]
+        assert isinstance(entry, TrainedModel)
+        rows, recipe = self.rows(entry.dataset), self.params.sft[entry.sft]
+        if rows is None:
+            return None
+        longest = float(recipe.cutoff_len)
+        a_row = Interval(*(min(longest, value) for value in (TOKENS_A_ROW.mean, TOKENS_A_ROW.low, TOKENS_A_ROW.high)))
+        tokens = rows * a_row * (entry.data_fraction * recipe.num_train_epochs)
+        flops = tokens * (size * (8 if recipe.gradient_checkpointing else 6))
+        return Interval(flops.mean / UTILISATION.mean, flops.low / UTILISATION.low, flops.high / UTILISATION.high) * (
+            1 / PEAK_FLOPS / 3600
+        )
+
+    def _answer(self, step: Step, size: float) -> Interval:
+        entry = self.params.evals[step.wildcards["eval"]]
+        recipe = self.params.answer[entry.answer]
+        batches = math.ceil(questions(entry.path) / recipe.batch_size)
+        longest = float(recipe.max_new_tokens)
+        tokens = Interval(
+            *(min(longest, value) for value in (ANSWER_TOKENS.mean, ANSWER_TOKENS.low, ANSWER_TOKENS.high))
+        )
+        return tokens * STEP_S * (batches * max(1.0, size / 1e9 / STEP_BILLIONS) / 3600)
+
+
+def questions(path: str) -> int:
+    """How many questions an evaluation set has; 0 where it is not here yet."""
+    return sum(1 for _ in jsonl.read(Path(path))) if Path(path).exists() else 0
+
+
+def disk_gb(step: Step, locked: dict[str, Any]) -> float:
+    """What a stage's outputs take: as it declares it, else as large as the last ones were."""
+    declared = float(step.resources.get("disk_gb") or 0)
+    return declared or sum(item.get("size") or 0 for item in locked.get("outs", [])) / 1e9
