@@ -25,8 +25,8 @@ from belle.errors import BelleError, InputError
 
 TEMPLATE = Path(__file__).with_name("slurm.conf.template")
 PROGRAMS = {"slurmctld": "slurm-wlm", "slurmd": "slurm-wlm", "sbatch": "slurm-wlm", "munged": "munge"}
-PLUGIN, PLUGIN_SINCE = "snakemake-executor-plugin-slurm", (2, 1)
-"""Snakemake's plugin, and the first release that can ask squeue; those before need an accounting database."""
+PLUGIN, PLUGIN_SINCE = "snakemake-executor-plugin-slurm", (2, 4)
+"""Snakemake's plugin, and a release that can ask squeue; early ones need an accounting database."""
 
 
 def _program(name: str) -> str | None:

@@ -1,0 +1,65 @@
+"""Stages as jobs of a real Slurm: two nodes on this host, one of them killed on the way. `trials.slurm` does more."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from trials.slurm.building import build, outputs
+from trials.slurm.cluster import missing, running
+from trials.worlds import World, shrink
+
+lack = missing()
+here = pytest.mark.skipif(bool(lack), reason=f"a Slurm of this machine's own: {lack}")
+SOON = ("--slurm-init-seconds-before-status-checks", "1", "--seconds-between-status-checks", "1", "--")
+
+
+def test_what_is_missing_is_named_with_its_cure(tmp_path: Path) -> None:
+    """On a machine without Slurm the trial says what to install, and starts nothing."""
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "munged").symlink_to("/bin/true")
+    code = (
+        "import shutil; which = shutil.which\n"
+        f"shutil.which = lambda name, path=None: which(name, path={str(tmp_path / 'bin')!r})\n"
+        "from trials.slurm.__main__ import main; import sys; sys.argv = ['trials.slurm']; sys.exit(main())"
+    )
+    world = World(Path(__file__).parents[2])
+    environment = {**os.environ, "PYTHONPATH": f"{world.folder}{os.pathsep}{world.folder / 'src'}"}
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, cwd=tmp_path)
+    assert ended.returncode == 2
+    assert "not installed: slurm-wlm (apt-get install --yes slurm-wlm)" in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+@here
+@pytest.mark.slow
+def test_build_survives_the_death_of_a_node(checkout: Path, built_once: Path, tmp_path: Path) -> None:
+    world = World(checkout)
+    shrink(world)
+    (tmp_path / "cluster").mkdir()
+    with running(tmp_path / "cluster", nodes=2) as cluster:
+        done = build(cluster, world, *SOON, "models/tiny-base", kill_during="base-tiny-base", linger_s=1)
+        assert [job.stage for job in done.jobs] == ["corpus-tiny", "base-tiny-base"]
+        assert [(job.stage, job.restarts, job.state) for job in done.requeued] == [("base-tiny-base", 1, "COMPLETED")]
+        assert done.requeued[0].node in set(cluster.nodes) - {done.killed}
+        assert done.processes >= 5  # slurmd, the step, Snakemake, DVC, the stage
+        expected = outputs(World(built_once))
+        assert outputs(world) == {path: expected[path] for path in ("data/corpus/tiny.txt", "models/tiny-base")}
+
+        # a job that restores an output older than its input is taken as done, on a node as at home
+        shutil.rmtree(world.folder / "models" / "tiny-base")
+        later = time.time() + 3600
+        os.utime(world.folder / "data" / "corpus" / "tiny.txt", (later, later))
+        build(cluster, world, *SOON, "models/tiny-base")
+        assert world.history()[-1]["outcome"] == "restored"
+    assert not [path for path in (tmp_path / "cluster").glob("*.pid") if _runs(path)]
+
+
+def _runs(pid_file: Path) -> bool:
+    return Path(f"/proc/{pid_file.read_text().strip()}").exists()
