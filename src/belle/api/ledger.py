@@ -351,7 +351,8 @@ def _sends_still(intent: dict[str, Any], me: Process, now: float, running: dict[
     """Tell whether the sender of an intent may still bring its reply; ``running`` remembers who was looked up."""
     sender = Process(intent["host"], intent["pid"], intent["started"])
     if sender.host != me.host:
-        return bool(now < intent["time"] + intent["lease_s"])
+        # An intent from the future tells of a clock that was set back; it must not hold us up until then.
+        return bool(abs(now - intent["time"]) < intent["lease_s"])
     if sender.pid not in running:
         running[sender.pid] = process(sender.pid)
     return running[sender.pid] == sender

@@ -12,11 +12,13 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from belle.build import history, pipeline
-from belle.build.environment import for_dvc
+from belle.build.environment import for_dvc, for_users_tools
+from belle.build.failure import explain
 from belle.build.stages import DVC_FILE
 from belle.build.state import State
 from belle.errors import BelleError
@@ -36,6 +38,7 @@ def in_project() -> bool:
 
 def run_dvc(arguments: list[str], **options: Any) -> int:
     """Run DVC with this interpreter's environment; returns its exit status."""
+    options.setdefault("env", for_users_tools(os.environ))
     return subprocess.run([sys.executable, "-m", "dvc", *arguments], check=False, **options).returncode
 
 
@@ -84,12 +87,13 @@ def _stream(command: list[str], environment: dict[str, str], log: Path) -> int:
     """Run a command, its output both on the terminal and in ``log``."""
     log.parent.mkdir(parents=True, exist_ok=True)
     with (
-        open(log, "wb") as copy,
+        open(log, "wb", buffering=0) as copy,
         subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process,
     ):
         assert process.stdout is not None
         while chunk := process.stdout.read1(8192):  # type: ignore[attr-defined]
-            copy.write(chunk)
+            with suppress(OSError):  # a full disk: the terminal still has it
+                copy.write(chunk)
             sys.stderr.buffer.write(chunk)
             sys.stderr.buffer.flush()
     return process.returncode
@@ -119,6 +123,8 @@ def run(log: Path) -> int:
     target = name if path == DVC_FILE else f"{path}:{name}"
     command = [sys.executable, "-m", "dvc", "--wait-for-lock", "repro", "-s", target]
     status = _stream([*command, "--force"] if plan.get("forced") else command, environment, log)
+    if status and (why := explain(name, log)):
+        print(f"belle: {why}", file=sys.stderr)
     executed = mark.exists()
     mark.unlink(missing_ok=True)
     if not executed:
