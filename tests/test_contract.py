@@ -10,7 +10,7 @@ import sys
 
 import belle
 from belle import cli, config
-from belle.build.persistence import LEANED_ON
+from belle.build.persistence import LEANED_ON, LEANED_ON_IN_INSTANCES
 
 
 def rules(project) -> dict[str, str]:
@@ -100,6 +100,72 @@ def test_every_internal_that_we_lean_on_is_there():
         for attribute in attributes:
             assert hasattr(found, attribute), name
             found = getattr(found, attribute)
+
+
+def test_every_attribute_that_we_lean_on_is_set():
+    importlib.import_module("snakemake.api")
+    for name, attributes in LEANED_ON_IN_INSTANCES.items():
+        module, _, owner = name.rpartition(".")
+        source = inspect.getsource(getattr(importlib.import_module(module), owner).__init__)
+        for attribute in attributes:
+            assert re.search(rf"self\.{attribute}\b", source), f"{name}.{attribute}"
+
+
+def test_dvc_interpolates_as_we_do():
+    from dvc.parsing.interpolate import to_str
+
+    from belle.build.registry import as_dvc_writes
+
+    settings = {"bits": 4, "rate": 8e-6, "act": False, "on": True, "words": ["a b", "c"], "none": [], "text": "x'y"}
+    for value in (settings, 8e-6, 60, "plain", True):
+        assert to_str(value, {"parsing": {"bool": "store_true", "list": "nargs"}}) == as_dvc_writes(value)
+
+
+def test_what_we_lean_on_in_dvc(tmp_path):
+    """The lock's form, folder hashes, the environment of a stage, the run-cache's place, and the flags of `repro`."""
+    import os
+    from pathlib import Path
+
+    from belle import strict_yaml
+    from belle.build.hashes import Hashes
+
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+
+    def dvc(*words: str) -> str:
+        ended = subprocess.run(
+            ["dvc", *words], cwd=tmp_path, env={**os.environ, "PATH": path}, capture_output=True, text=True
+        )
+        assert ended.returncode == 0, ended.stderr
+        return ended.stdout
+
+    dvc("init", "-q", "--no-scm")
+    (tmp_path / ".dvcignore").write_text("__pycache__\n", encoding="utf-8")
+    (tmp_path / "params.yaml").write_text("a:\n  b: 8e-6\n", encoding="utf-8")
+    (tmp_path / "in").write_bytes(b"in")
+    (tmp_path / "dvc.yaml").write_text(
+        "stages:\n  s-t:\n    cmd: mkdir -p out/__pycache__ && touch out/__pycache__/x && cp in out/\u00e9"
+        " && echo $DVC_STAGE:$DVC_ROOT > out/env ${a}\n    deps: [in]\n    params: [a.b]\n    outs: [out]\n",
+        encoding="utf-8",
+    )
+    dvc("--wait-for-lock", "repro", "-q", "-s", "s-t")
+    lock = strict_yaml.load(tmp_path / "dvc.lock")
+    entry = lock["stages"]["s-t"]
+    assert lock["schema"] == "2.0"
+    assert set(entry) == {"cmd", "deps", "params", "outs"}
+    assert entry["params"] == {"params.yaml": {"a.b": 8e-6}}
+    assert entry["cmd"].endswith(" --b 8e-06")
+    assert entry["deps"] == [{"path": "in", "hash": "md5", "md5": Hashes(tmp_path / "c").get(str(tmp_path / "in")),
+                              "size": 2}]  # fmt: skip
+    assert entry["outs"][0]["md5"] == Hashes(tmp_path / "c").get(str(tmp_path / "out")), ".dvcignore and folder hash"
+    stage, _, root = (tmp_path / "out" / "env").read_text(encoding="utf-8").partition(" --b")[0].strip().partition(":")
+    assert stage.rpartition("dvc.yaml:")[2] == "s-t"
+    assert root == str(tmp_path)
+    assert [path for path in (tmp_path / ".dvc" / "cache" / "runs").rglob("*") if path.is_file()]
+    digest = entry["outs"][0]["md5"]
+    assert (tmp_path / ".dvc" / "cache" / "files" / "md5" / digest[:2] / digest[2:]).is_file()
+    (tmp_path / "out" / "env").unlink()
+    dvc("commit", "-f", "-q", "s-t")
+    assert strict_yaml.load(tmp_path / "dvc.lock")["stages"]["s-t"]["outs"][0]["md5"] != digest
 
 
 def test_versions_that_we_lean_on_are_pinned(project):

@@ -63,6 +63,11 @@ LEANED_ON = (
     "snakemake.utils.format",
 )
 
+LEANED_ON_IN_INSTANCES = {
+    "snakemake.dag.DAG": ("forcerules", "forcefiles", "omitforce", "depending", "_dependencies", "_priority"),
+}
+"""Attributes that a class sets in its ``__init__``."""
+
 
 def install(
     workflow: Any, commands: list[str], kept: tuple[str, ...], afterwards: Callable[[list[str]], list[Shortage]]
@@ -270,12 +275,17 @@ def install(
                 # the result stands already; this only tells dvc.lock which sources it came from
                 run_dvc(["--quiet", "repro", "-s", stages.FINGERPRINT])
 
+        def _forced(self, job: Any) -> bool:
+            # a forced job behind one that runs carries only the other reason: its input may come out unchanged
+            named = job.rule in self.dag.forcerules or not self.dag.forcefiles.isdisjoint(job.output)
+            return bool(self.dag.reason(job).forced or named)
+
         def _write_plan(self) -> None:
             plan = {}
             for job in self._needed():
                 reason = self.dag.reason(job)
                 causes = getattr(reason.params_changed, "causes", None)
-                plan[stages.name_of(job)] = {"forced": bool(reason.forced), "causes": causes or []}
+                plan[stages.name_of(job)] = {"forced": self._forced(job), "causes": causes or []}
             with atomic_file(PLAN) as file:
                 json.dump(plan, file, ensure_ascii=False)
 
