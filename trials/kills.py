@@ -4,8 +4,9 @@
 
 Each kill has a miniature world of its own in which one stage (or, for some, everything) is not built yet. A plain
 ``snakemake`` is started; when the chosen process has appeared, one signal hits it after a random part of its usual
-life. Then ``snakemake`` runs again, in half of the cases without waiting for what the first one left, and everything
-in the world is compared with the undisturbed build. Requests go through ``trials.toll``.
+life; in stages that ask an API every other one while requests are under way. Then ``snakemake`` runs again, in half
+of the cases without waiting for what the first one left, and everything in the world is compared with the undisturbed
+build. Requests go through ``trials.toll``.
 """
 
 from __future__ import annotations
@@ -39,8 +40,8 @@ ASKING = ("generate", "judge")
 PROCESSES = ("snakemake", "wrapper", "dvc", "stage", "group")
 PROCESSES_OF_ASKING = (*PROCESSES, "sender", "teacher")
 SIGNALS = ("SIGKILL", "SIGTERM", "SIGINT")
-USUAL_S = {"base": 7, "sft": 8, "gptq": 9, "answer": 8, "generate": 4, "judge": 3}
-"""Seconds that a stage's process lives in the miniature, where it is more than half a second."""
+ASKING_S = 0.8
+"""About how long requests are under way in a stage that asks; every other kill there falls into that time."""
 POLL_S = 0.003
 PATIENCE_S = 300
 POSSIBLY = re.compile(r"(\d+) requests had been sent before without a reply being seen")
@@ -146,6 +147,7 @@ class Trial:
         entries = strict_yaml.load(self.reference.folder / "dvc.yaml")["stages"]
         self.stages = {name: entry for name, entry in entries.items() if name != "fingerprint"}
         self.bytes = everything(self.reference.folder)
+        self.usual = {line["stage"]: line["seconds"] for line in self.reference.history()}
         self._lock = threading.Lock()
 
     def _build_reference(self, world: Path) -> None:
@@ -240,6 +242,12 @@ class Trial:
                 if build.poll() is not None or time.monotonic() > deadline:
                     return
                 time.sleep(POLL_S)
+        if kill.kind in ASKING and not kill.whole and (kill.number % 2 or kill.process in ("sender", "teacher")):
+            life = ASKING_S
+            while not toll.under_way:
+                if _dead(pid) or time.monotonic() > deadline:
+                    return
+                time.sleep(POLL_S)
         appeared = time.monotonic()
         while time.monotonic() < appeared + part * life:
             if _dead(pid):
@@ -261,8 +269,8 @@ class Trial:
 
     def _life(self, kill: Kill) -> float:
         """Seconds that a process of this stage usually lives."""
-        stage = USUAL_S.get(kill.kind, 0.3)
-        more = {"stage": 0, "dvc": 1.5, "wrapper": 2, "sender": -1.2, "teacher": -1.2}
+        stage = 0.3 + self.usual.get(kill.stage, 0)
+        more = {"stage": 0, "dvc": 1.5, "wrapper": 2}
         return max(0.2, stage + more.get(kill.process, 2 if kill.whole else 4.5))
 
     def _wait_until_gone(self, kill: Kill, world: World, since: float) -> None:
@@ -454,7 +462,8 @@ def _port(work: Path) -> int:
 def _go(trial: Trial, args: argparse.Namespace) -> None:
     over = time.monotonic() + args.seconds if args.seconds else float("inf")
     known = {kill.number for kill in trial.done()}
-    todo = [kill for kill in drawn(args.seed, args.kills, args.whole, args.sender_kills, sorted(trial.stages))]
+    todo = drawn(args.seed, args.kills, args.whole, args.sender_kills, sorted(trial.stages))
+    todo.sort(key=lambda kill: kill.number % args.kills)  # a run that is cut off has some of both
 
     def one(kill: Kill) -> None:
         if time.monotonic() < over and kill.number not in known:

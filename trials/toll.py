@@ -16,7 +16,7 @@ from types import TracebackType
 import aiohttp
 from aiohttp import web
 
-DELAY_S = (0.1, 0.4)
+DELAY_S = (0.2, 0.8)
 """How long a reply takes, half of it before the teacher is asked: long enough for a kill to fall between."""
 
 

@@ -9,20 +9,19 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from belle.api.ledger import Ledger
 from trials.worlds import World
 
 
 @pytest.fixture
 def teacher() -> Iterator[str]:
     """The offline teacher as a server of its own, which outlives the builds."""
-    server = subprocess.Popen(
-        [sys.executable, "-m", "belle.cli", "teacher", "--port", "0"], stdout=subprocess.PIPE, text=True
-    )
-    assert server.stdout is not None
-    yield server.stdout.readline().split()[-1]
+    server, url = serve()
+    yield url
     server.terminate()
     assert server.wait(20) is not None
 
@@ -32,11 +31,19 @@ def stats(url: str) -> dict:
         return json.load(reply)
 
 
-def start(world: World, *words: str) -> subprocess.Popen:
+def start(world: World, *words: str, command: tuple[str, ...] = ("snakemake",), output: Any = None) -> subprocess.Popen:
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     environment = {**os.environ, "PATH": path, "PYTHONPATH": str(world.folder / "src")}
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    return subprocess.Popen(["snakemake", *words], cwd=world.folder, env=environment, start_new_session=True, **quiet)
+    said = {"stdout": output or subprocess.DEVNULL, "stderr": subprocess.STDOUT}
+    return subprocess.Popen([*command, *words], cwd=world.folder, env=environment, start_new_session=True, **said)
+
+
+def serve(port: int = 0) -> tuple[subprocess.Popen, str]:
+    server = subprocess.Popen(
+        [sys.executable, "-m", "belle.cli", "teacher", "--port", str(port)], stdout=subprocess.PIPE, text=True
+    )
+    assert server.stdout is not None
+    return server, server.stdout.readline().split()[-1]
 
 
 def until(condition: Callable[[], bool], seconds: float = 120) -> None:
@@ -124,3 +131,68 @@ def test_two_builds_at_once(miniature: World):
     assert f"Another build is running in this folder (process {first.pid} on" in second.stdout
     first.wait(120)
     assert first.returncode == 0
+
+
+def test_a_teacher_that_dies_ends_the_build_and_no_answer_is_lost(miniature: World):
+    # fewer attempts: with eight, a server that stays away is waited for for over a minute
+    miniature.edit("src/belle/api/client.py", "max_retries: int = 8,\n        first_pause_s", RETRIES)
+    teacher, url = serve()
+    miniature.set("generate.tiny.base_url", url)
+    miniature.set("generate.tiny.rows", 900)
+    miniature.set("generate.tiny.in_flight", 2)
+    build = start(miniature, "data/raw/tiny.jsonl")
+    until(lambda: stats(url)["requests"] >= 10)
+    teacher.kill()
+    teacher.wait()
+    assert build.wait(60) != 0
+    log = (miniature.folder / "logs/generate-tiny.log").read_text(encoding="utf-8")
+    assert "connection failed" in log
+    assert "run again later: every reply so far is in the ledger and is not paid again" in log
+    assert "Traceback" not in log
+    with Ledger(miniature.folder / "data/ledger") as ledger:
+        kept = {line["digest"] for line in ledger if line["request"]["endpoint"] == url}
+    assert len(kept) >= 8
+    again, _ = serve(int(url.split(":")[-1].partition("/")[0]))
+    try:
+        assert miniature.build("data/raw/tiny.jsonl") == {"generate-tiny": "executed"}
+        told = stats(url)
+    finally:
+        again.terminate()
+        again.wait(20)
+    with Ledger(miniature.folder / "data/ledger") as ledger:
+        needed = {line["digest"] for line in ledger if line["request"]["endpoint"] == url}
+    assert told["answered_twice"] == 0
+    assert told["requests"] == len(needed) - len(kept)  # what the first teacher answered, the second was not asked
+    assert len((miniature.folder / "data/raw/tiny.jsonl").read_text(encoding="utf-8").splitlines()) == 900
+
+
+RETRIES = "max_retries: int = 1,\n        first_pause_s"
+
+
+def test_a_killed_stage_is_told_by_its_signal_and_log(miniature: World, teacher: str):
+    miniature.set("generate.tiny.base_url", teacher)
+    miniature.set("generate.tiny.rows", 900)
+    miniature.set("generate.tiny.in_flight", 2)
+    log = miniature.folder.parent / "first.log"
+    with open(log, "wb") as said:
+        build = start(miniature, "data/raw/tiny.jsonl", output=said)
+    until(lambda: stats(teacher)["requests"] >= 10)
+    pid = stage_process(miniature.folder, "generate")
+    assert pid
+    os.kill(pid, signal.SIGKILL)
+    assert build.wait(60) == 1
+    text = log.read_text(encoding="utf-8")
+    assert "belle: logs/generate-tiny.log: the stage generate-tiny was ended by SIGKILL" in text
+    assert "for want of memory" in text
+
+
+def test_dvc_and_snakemake_at_once(miniature: World):
+    """Either may be told to wait or come back; together they leave what one alone would."""
+    miniature.set("tables.tiny.title", "Both at once")
+    builds = [start(miniature), start(miniature, command=("dvc", "repro"))]
+    ended = [build.wait(120) for build in builds]
+    assert ended[0] == 0 or ended[1] == 0, ended
+    miniature.build()
+    assert miniature.planned() == {}
+    assert miniature.run("dvc", "status").stdout.strip() == "Data and pipelines are up to date."
+    assert "Both at once" in (miniature.folder / "results/tables/tiny.md").read_text(encoding="utf-8")
