@@ -21,6 +21,8 @@ TRACE = "BELLE_TRACE"
 """Environment variable: the folder of the recorders of ``belle verify``, loaded into every process of a stage."""
 ENTERED = "BELLE_ENTERED"
 """Environment variable: the process that has taken on its stage's environment."""
+USERS_HOME = "BELLE_HOME"
+"""Environment variable: the user's home, for DVC; a stage's own is ``.belle/home``, where nobody keeps settings."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,7 @@ class Variable:
 
 VISIBLE = (
     Variable("PATH", "where `belle` and a compiler are found"),
-    Variable("HOME USER LOGNAME TMPDIR", "libraries ask for them before they write anything; no stage reads there"),
+    Variable("USER LOGNAME TMPDIR", "libraries ask for them before they write anything"),
     Variable("PWD OLDPWD SHLVL _", "a shell sets them for whatever it starts"),
     Variable("TERM", "how progress is shown"),
     Variable("LD_LIBRARY_PATH", "where a cluster keeps Python's library and the GPU's driver"),
@@ -85,7 +87,7 @@ PINNED = {
 
 def declared(name: str, command: str) -> bool:
     """Whether a stage's environment may hold ``name``: seen or pinned."""
-    pinned = name in PINNED or name == "PYTHONPATH"
+    pinned = name in PINNED or name in {"HOME", "LD_PRELOAD", "PYTHONPATH"}
     return pinned or any(variable.covers(name, command) for variable in VISIBLE)
 
 
@@ -103,6 +105,9 @@ def hermetic(
         if any(variable.covers(name, command) for variable in (*VISIBLE, *extra))
     }
     kept.update(PINNED)
+    home = environment.get(USERS_HOME) or environment.get("HOME", "")
+    theirs = bool(extra) or command in FETCHING  # DVC has settings there, and what was fetched is kept there
+    kept |= {USERS_HOME: home, "HOME": home if theirs else str(root.absolute() / ".belle" / "home")}
     paths = environment.get("PYTHONPATH", "").split(os.pathsep)
     preloaded = [item for item in environment.get("LD_PRELOAD", "").split(":") if "libfaketime" in item]
     if (root / "src" / "belle").is_dir():  # the code that was fingerprinted is the code that runs
@@ -122,6 +127,11 @@ def for_dvc(environment: Mapping[str, str], command: str, root: Path = Path()) -
     return hermetic(environment, command, root, extra=(DVC_OWN,))
 
 
+def for_users_tools(environment: Mapping[str, str]) -> dict[str, str]:
+    """For a program of the user's that a stage starts: with the user's home."""
+    return {**environment, "HOME": environment.get(USERS_HOME) or environment.get("HOME", "")}
+
+
 def enter(command: str, root: Path) -> None:
     """Take on the environment of the stage ``command``.
 
@@ -132,7 +142,7 @@ def enter(command: str, root: Path) -> None:
     wanted = hermetic(os.environ, command, root)
     gone = [name for name in os.environ if name not in wanted]
     late = all(DVC_OWN.covers(name, command) for name in gone) and all(
-        os.environ.get(name) == value for name, value in wanted.items()
+        os.environ.get(name) == value for name, value in wanted.items() if name not in {"HOME", USERS_HOME}
     )
     if not late and os.environ.get(ENTERED) != str(os.getpid()):
         sys.stdout.flush()

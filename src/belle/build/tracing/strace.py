@@ -168,7 +168,7 @@ def _accesses(call: str, words: str, result: str, target: str | None, error: str
         return
     paths = _paths(words, cwd)
     failed, missing = bool(error), error in _MISSING
-    if call == "execve":
+    if call == "execve" or call.startswith("readlink"):
         paths = paths[:1]
     elif call.startswith("symlink"):
         paths = paths[-1:]
