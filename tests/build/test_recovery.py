@@ -196,3 +196,18 @@ def test_dvc_and_snakemake_at_once(miniature: World):
     assert miniature.planned() == {}
     assert miniature.run("dvc", "status").stdout.strip() == "Data and pipelines are up to date."
     assert "Both at once" in (miniature.folder / "results/tables/tiny.md").read_text(encoding="utf-8")
+
+
+def test_a_stage_whose_dvc_was_killed_before_it_began_does_not_run(miniature: World):
+    """Its parent is init by then, which never ends."""
+    init = Path("/proc/1/cmdline")
+    if not init.exists() or b"python" in init.read_bytes() or b"dvc" in init.read_bytes():
+        pytest.skip("process 1 of this system is none that adopts orphans as init does")
+    log = miniature.folder.parent / "orphan.log"
+    belle = f"{sys.executable} -m belle.cli corpus out.txt --sentences 400 --seed 1"
+    environment = {"DVC_STAGE": "corpus-tiny", "DVC_ROOT": str(miniature.folder)}
+    adopted = miniature.run("sh", "-c", f"(sleep 1; exec {belle}) >{log} 2>&1 & echo $!", **environment).stdout
+    until(lambda: not Path(f"/proc/{adopted.strip()}").exists(), 30)
+    assert not (miniature.folder / "out.txt").exists()
+    assert miniature.run(*belle.split()).returncode == 0  # by hand it is no stage, and does
+    assert (miniature.folder / "out.txt").exists()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -52,6 +53,9 @@ def end_with(pids: set[int], interval_s: float = 0.5) -> None:
                 os.killpg(os.getpgrp(), 15) if os.getpgrp() == os.getpid() else None
                 os._exit(143)
 
+    init = Path("/proc/1/cmdline")
+    if 1 in pids and init.exists() and not re.search(rb"dvc|python", init.read_bytes()):
+        os._exit(143)  # DVC was killed while this process was starting: it has init for a parent now
     if pids:
         threading.Thread(target=watch, daemon=True, name="end-with-parent").start()
 
