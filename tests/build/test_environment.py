@@ -8,7 +8,7 @@ import pytest
 
 from belle import cli
 from belle.build import environment
-from belle.build.environment import PINNED, declared, for_dvc, hermetic
+from belle.build.environment import ENTERED, PINNED, declared, for_dvc, hermetic
 from trials.worlds import World
 
 FOREIGN = {
@@ -88,6 +88,7 @@ def test_undeclared_variables_reach_no_stage(miniature: World, tmp_path: Path, h
     assert {name for name in names if not declared(name, "score")} == set()
     assert {name: found["environ"][name] for name in PINNED} == PINNED
     assert not names & (set(FOREIGN) - set(PINNED))
+    assert (ENTERED in names) == (how == "dvc")  # a build gives the right environment from the start
     assert found["zone"] == ("UTC", "UTC")
     pinned = {"PYTHONHASHSEED": PINNED["PYTHONHASHSEED"]}
     assert miniature.run(sys.executable, "-c", "print(hash('belle'))", **pinned).stdout.strip() == str(found["hash"])

@@ -137,18 +137,19 @@ def enter(command: str, root: Path) -> None:
 
     A build has given it already, but for DVC's own variables, which are taken out of this process. A bare ``dvc repro``
     has not, and what acts when a process starts (``LD_PRELOAD``, ``PYTHONHASHSEED``) cannot be taken back: this process
-    then starts itself again, with the same id.
+    then starts itself again, with the same id (where it was not started for this, it takes on what it still can).
     """
     wanted = hermetic(os.environ, command, root)
     gone = [name for name in os.environ if name not in wanted]
     late = all(DVC_OWN.covers(name, command) for name in gone) and all(
         os.environ.get(name) == value for name, value in wanted.items() if name not in {"HOME", USERS_HOME}
     )
-    if not late and os.environ.get(ENTERED) != str(os.getpid()):
+    words = sys.orig_argv[1:]
+    ours = words[:2] == ["-m", "belle.cli"] or (bool(words) and Path(words[0]).name == "belle")
+    if ours and not late and os.environ.get(ENTERED) != str(os.getpid()):
         sys.stdout.flush()
         sys.stderr.flush()
-        again = [sys.executable, *sys.orig_argv[1:]]
-        os.execve(sys.executable, again, {**wanted, ENTERED: str(os.getpid())})  # noqa: S606
+        os.execve(sys.executable, [sys.executable, *words], {**wanted, ENTERED: str(os.getpid())})  # noqa: S606
     for name in gone:
         del os.environ[name]
     os.environ.update(wanted)

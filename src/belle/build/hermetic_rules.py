@@ -253,7 +253,7 @@ class Rules:
             if kind == "c":
                 ours = _under(reader, str(self.root)) or any(word in reader for word in _CALLED_FREELY)
             if (ours and state != "own") or (state == "given" and kind == "python"):
-                where = os.path.relpath(reader, self.root) if reader.startswith("/") else reader
+                where = reader.removeprefix(f"{self.root}/")
                 self.find(
                     "reads the variable", f"{name} ({where})",
                     "make it a value of params.yaml, or declare it in belle/build/environment.py with a reason",

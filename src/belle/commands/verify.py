@@ -71,9 +71,9 @@ def run(args: argparse.Namespace) -> None:
             print(f"kept: {folder}", file=sys.stderr)
     findings = [finding for verdict in verdicts for finding in verdict.findings]
     if findings:
-        raise BelleError("\n".join([f"{len(findings)} things that nobody declared", *map(str, findings)]))
+        raise BelleError("\n".join([f"undeclared: {len(findings)}", *map(str, findings)]))
     if not args.json:
-        print(f"{len(verdicts)} stages: nothing undeclared")
+        print("undeclared: 0")
 
 
 _HEAD = (
