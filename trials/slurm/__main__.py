@@ -6,6 +6,7 @@ import argparse
 import datetime
 import platform
 import shutil
+import signal
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -65,7 +66,7 @@ def _report(cluster: Cluster, plain: Build, plain_text: str, killed: Build, kill
         "",
         f"- {cluster.ask('sinfo', '--version').strip()} of Debian's packages, {len(cluster.nodes)} nodes on one host"
         f" ({platform.machine()}, Python {platform.python_version()}); {datetime.date.today().isoformat()}",
-        f"- three nodes, none killed: {plain.seconds:.0f} s, {len(plain.jobs)} jobs."
+        f"- none killed: {plain.seconds:.0f} s, {len(plain.jobs)} jobs."
         f" {plain_text}",
         f"- one node killed: {killed.seconds:.0f} s, {len(killed.jobs)} jobs. {killed.killed} was killed"
         f" {killed.killed_after_s:.0f} s after the start, while it ran {during}: its slurmd and what it had started,"
@@ -93,19 +94,26 @@ def main() -> int:
     parser.add_argument("--kill-during", default="sft-belle-tiny", help="the stage whose node dies (%(default)s)")
     parser.add_argument("--nodes", type=int, default=3, help="nodes of the cluster (%(default)s)")
     args = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the cluster is stopped then, too
     folder = Path(tempfile.mkdtemp(prefix="belle-slurm-"))
     try:
-        with_cluster = []
+        finished = []
         for name, during in (("plain", ""), ("killed", args.kill_during)):
             (folder / f"cluster-{name}").mkdir()
             with running(folder / f"cluster-{name}", args.nodes) as cluster:
                 world = _world(folder / name / "world")
                 print(f"{name}: building on {', '.join(cluster.nodes)}", file=sys.stderr, flush=True)
-                with_cluster.append((build(cluster, world, kill_during=during), world))
+                done = build(cluster, world, kill_during=during)
+                finished.append((done, world))
+                print(
+                    f"{name}: {done.seconds:.0f} s, {len(done.jobs)} jobs, {len(done.requeued)} put back by Slurm, "
+                    f"{sum(done.submitted_again.values())} submitted again; {requests(world)}",
+                    file=sys.stderr, flush=True,
+                )  # fmt: skip
                 if during:
                     expected = outputs(World(built_miniature()))
-                    verdicts = [_verdict(world, expected) for _, world in with_cluster]
-                    (plain, _), (killed, _) = with_cluster
+                    verdicts = [_verdict(world, expected) for _, world in finished]
+                    (plain, _), (killed, _) = finished
                     text = _report(cluster, plain, verdicts[0][1], killed, verdicts[1][1], during)
         print(text)
         if args.out:
