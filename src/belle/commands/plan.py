@@ -16,13 +16,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Print the plan: expected values, with bounds in brackets."""
     from belle import config
-    from belle.api import prices
-    from belle.cli import LEDGER, budget
+    from belle.cli import LEDGER
     from belle.views.plan import plan
     from belle.views.text import show
 
-    params, limit = config.load(), budget()
-    found = plan(args.target, params, limit.prices if limit else prices.load(), args.ledger or LEDGER)
+    found = plan(args.target, config.load(), args.ledger or LEDGER)
     if args.json:
         print(json.dumps(found.as_json(), ensure_ascii=False, indent=1))
     else:

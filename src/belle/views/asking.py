@@ -6,7 +6,9 @@ is measured on the ledger's replies of that model, on the offline teacher itself
 
 from __future__ import annotations
 
+import itertools
 import math
+import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,10 +16,11 @@ from typing import Any
 from belle import jsonl
 from belle.api.ledger import request_digest
 from belle.config import GeneratedDataset, Params, ReleasedModel
+from belle.data.evalset import evalset
 from belle.data.generate import load_prompt, request_of, shots_of
 from belle.data.selfinstruct import parse
 from belle.evaluate import judge
-from belle.records import class_name, load_eval, load_seeds
+from belle.records import EvalRow, class_name, load_eval, load_seeds
 from belle.views.graph import Step
 from belle.views.interval import NOTHING, Interval, mean_of
 from belle.views.tokens import DRAWN, Known, drawn, endpoint_of, is_teacher
@@ -32,8 +35,6 @@ ANSWER_CHARS = Interval(200, 60, 600)
 """An answer of a model of 7 billion parameters that is not made yet."""
 SAME_CHARACTER = 0.99
 """How likely a 4-bit twin goes on as its model did, by character: 371 of 400 answers of 6.6 characters were equal."""
-SIBLINGS = 0.1
-"""The share of answers that models of one family may have in common by chance, at most."""
 
 
 @dataclass
@@ -54,6 +55,7 @@ class Asking:
     def __init__(self, params: Params, known: Known, steps: dict[str, Step]) -> None:
         self.params, self.known, self.steps = params, known, steps
         self._planned: set[str] = set()
+        self._evals: set[str] = set()
 
     def of(self, step: Step) -> Asked | None:
         """The estimate for a stage; None for one that asks nothing."""
@@ -98,7 +100,12 @@ class Asking:
             asked.basis.append(f"measured on {DRAWN} replies that the offline teacher would give")
         elif rows:
             asked.basis.append(f"measured on {len(rows)} replies in the ledger")
-        if len(rows) > 1 and any(rows):
+        taken = _until(rows, left) if len(rows) == DRAWN and is_teacher(asked.endpoint) else 0
+        if taken:
+            # waves are as large as the rows that are left seem to need, so one reply too many may be asked for
+            asked.calls = Interval(taken, taken, taken + 1)
+            asked.completion_tokens = Interval.exactly(sum(tokens[:taken]) / taken) * asked.calls
+        elif len(rows) > 1 and any(rows):
             asked.calls = _whole(_over(left, mean_of(rows, left / (sum(rows) / len(rows)))))
             asked.completion_tokens = mean_of(tokens, asked.calls.mean) * asked.calls
         else:
@@ -142,10 +149,10 @@ class Asking:
             self._planned.update(requests)
             asked.calls = Interval.exactly(len(todo))
             asked.basis.append("counted: the answers are here")
-        elif Path(eval_.path).exists():
+        elif questions := self._questions(eval_.path):
             rows = [
                 {"question": row.question, "class": row.cls, "std_answer": row.std_answer, "answer": row.std_answer}
-                for row in load_eval(Path(eval_.path))
+                for row in questions
             ]
             todo = [request(row) for row in rows]
             answer_chars = sum(len(row["answer"]) for row in rows) / len(rows)
@@ -174,6 +181,17 @@ class Asking:
             asked.prompt_tokens = (bare + answer) * asked.calls
         return asked
 
+    def _questions(self, path: str) -> list[EvalRow]:
+        """The evaluation set as it will be; empty where it is not here and no recipe writes it."""
+        writing = [step for step in self.steps.values() if step.runs and path in step.stage.outs]
+        if not writing:
+            return load_eval(Path(path)) if Path(path).exists() else []
+        recipe = self.params.evalset[writing[0].wildcards["evalset"]]
+        with tempfile.TemporaryDirectory() as folder:
+            out = Path(folder) / "set.jsonl"
+            evalset(out=out, rows_per_split=recipe.rows_per_split, seed=recipe.seed)
+            return load_eval(out)
+
     def _verdicts(self, asked: Asked, todo: list[dict[str, Any]], longest: int) -> Interval:
         """Tokens of one verdict."""
         if seen := self.known.measured(asked.endpoint, asked.model, "judge"):
@@ -197,11 +215,12 @@ class Asking:
             twin, alike = model.removesuffix("-gptq"), SAME_CHARACTER**answer_chars
         elif isinstance(entry, ReleasedModel) and entry.release.endswith("-enc"):
             twin, alike = entry.release.removeprefix("models/").removesuffix("-enc"), 1.0
-        judged = f"judge-{eval_}-{twin}" in self.steps
-        alike = alike if judged else 0.0
-        # A stage that runs once more may well answer as before: then the ledger has it all.
-        before = 0.0 if Path(step.stage.outs[0]).exists() else 1 - SIBLINGS
-        return Interval(count * (1 - alike), count * (1 - alike) * before, count)
+        alike = alike if f"judge-{eval_}-{twin}" in self.steps else 0.0
+        # At least one model's answers are new, each under its own question. Others may all answer alike, and a model
+        # that answers once more may answer as before: then the ledger has it all.
+        first = eval_ not in self._evals and not Path(step.stage.outs[0]).exists()
+        self._evals.add(eval_)
+        return Interval(count * (1 - alike), count if first else 0, count)
 
 
 def _reply(line: dict[str, Any]) -> tuple[str, str]:
@@ -214,6 +233,14 @@ def _reply(line: dict[str, Any]) -> tuple[str, str]:
 
 def _rows(text: str, finish_reason: str) -> int:
     return len([item for item in parse(text, finish_reason=finish_reason) if not item.reason])
+
+
+def _until(rows: list[int], wanted: float) -> int:
+    """How many replies give so many rows; 0 if these are too few."""
+    for number, made in enumerate(itertools.accumulate(rows), 1):
+        if made >= wanted:
+            return number
+    return 0
 
 
 def _over(amount: float, per_call: Interval) -> Interval:

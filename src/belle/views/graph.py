@@ -58,7 +58,7 @@ def steps_to(targets: Iterable[str]) -> dict[str, Step]:
             inner = workflow._workflow
             inner._prepare_dag(forceall=False, ignore_incomplete=True, lock_warn_only=True)
             inner._build_dag()
-            return _steps(inner.dag)
+            return steps_of(inner.dag)
     except (RuleException, WorkflowError) as error:
         raise InputError(
             str(error).strip().partition(" (if you use")[0],
@@ -68,10 +68,9 @@ def steps_to(targets: Iterable[str]) -> dict[str, Step]:
         ) from None
 
 
-def _steps(dag: Any) -> dict[str, Step]:
-    from belle.cli import STAGES
-
-    state = State({str(code.CODE_FILE): code.fingerprints(list(STAGES))})
+def steps_of(dag: Any) -> dict[str, Step]:
+    """The stages of a DAG that Snakemake has built, causes before effects."""
+    state: State = dag.workflow.persistence.state  # the one that decided
     steps: dict[str, Step] = {}
     for job in (job for level in dag.toposorted() for job in level):
         if not stages.is_stage(job):

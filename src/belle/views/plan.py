@@ -8,6 +8,7 @@ from typing import Any
 
 from belle.api.budget import KEY, Account, Budget
 from belle.api.prices import Prices
+from belle.api.prices import load as load_prices
 from belle.build.state import State
 from belle.config import Params
 from belle.errors import InputError
@@ -137,9 +138,15 @@ class Plan:
         }
 
 
-def plan(targets: list[str], params: Params, prices: Prices, ledger: Path) -> Plan:
+def plan(targets: list[str], params: Params, ledger: Path) -> Plan:
     """Plan a build of ``targets``; nothing is started, sent or written."""
-    steps = steps_to(targets)
+    return plan_of(targets, steps_to(targets), params, ledger)
+
+
+def plan_of(targets: list[str], steps: dict[str, Step], params: Params, ledger: Path) -> Plan:
+    """As ``plan``, of stages that are known."""
+    own = params.budget.prices if params.budget else {}
+    prices = load_prices({model: (price.prompt, price.completion) for model, price in own.items()})
     running = [step for step in steps.values() if step.runs]
     state, made, gpu = State(), past.last_made(past.runs()[0]), compute.Compute(params)
     notes: list[str] = []
