@@ -218,6 +218,20 @@ def test_a_plan_says_whether_the_budget_allows_it(world: World) -> None:
     assert any("add it to budget.prices" in note for note in plan["notes"])
 
 
+def test_a_build_that_cannot_fit_the_budget_is_stopped_before_its_first_job(world: World) -> None:
+    recipe = {"base_url": "https://api.openai.com/v1", "model": "gpt-3.5-turbo", "rows": 2_000_000}
+    for key, value in recipe.items():
+        world.set(f"generate.tiny.{key}", value)
+    world.set("budget", {"max_cost_usd": 10.0, "prices": {}})
+    before = len(world.history())
+    stopped = world.run("snakemake", "data/raw/tiny.jsonl", check=False, OPENAI_API_KEY="no-key")
+    assert stopped.returncode == 1
+    missing = stopped.stdout.partition("nothing was started. Missing:\n")[2]
+    assert missing.lstrip().startswith("budget: needs $")
+    assert "for generate-tiny; budget.max_cost_usd is $10, of which $0.00 are spent" in missing
+    assert len(world.history()) == before
+
+
 def test_a_build_stops_at_the_budget_and_goes_on_when_it_is_raised(built_once: Path, tmp_path: Path) -> None:
     """A new seed asks anew; each request may cost a dollar a token: 300 of prompt in bytes, and max_tokens."""
     world = copy_world(built_once, tmp_path / "world")

@@ -6,23 +6,30 @@ from pathlib import Path
 
 import pytest
 
-from belle import strict_yaml
 from belle.api.client import Request, ask
 from belle.api.ledger import Ledger
-from belle.api.prices import FREE, TABLE, Price, Prices, load, most_tokens
+from belle.api.prices import FREE, TABLE_DATE, TABLE_SOURCE, Price, Prices, load, most_tokens
 from belle.api.provider import provider
+from belle.build.code import Code
 from belle.errors import InputError
 
 OPENAI = "https://api.openai.com/v1"
 
 
 def test_the_table_names_its_date_and_source_and_both_rates_of_each_model() -> None:
-    content = strict_yaml.load(TABLE)
-    assert date.fromisoformat(str(content["date"]))
-    assert len(content["source"]) > 20
+    assert date.fromisoformat(TABLE_DATE)
+    assert len(TABLE_SOURCE) > 20
     prices = load()
     assert {"gpt-3.5-turbo", "gpt-3.5-turbo-0301", "gpt-3.5-turbo-0613", "gpt-4o-mini"} <= set(prices.table)
     assert all(0 < price.prompt <= price.completion for price in prices.table.values())
+
+
+def test_no_stage_reaches_the_table_so_a_new_price_reruns_nothing(project: Path) -> None:
+    code = Code(project / "src", project / "requirements.lock")
+    for stage in ("generate", "judge"):
+        reached = code.reached(("belle.cli", stage))[0]["belle.api.prices"]
+        assert "Prices" in reached
+        assert not reached & {"TABLE", "load"}
 
 
 def test_a_dollar_is_counted_per_million_tokens() -> None:
@@ -42,13 +49,6 @@ def test_ones_own_price_goes_first_and_ones_own_server_is_free() -> None:
 def test_prices_pass_through_a_pipe() -> None:
     prices = load({"m": (1.0, 2.0)})
     assert Prices.from_json(json.loads(json.dumps(prices.as_json()))) == prices
-
-
-def test_a_broken_table_is_named(tmp_path: Path) -> None:
-    table = tmp_path / "prices.yaml"
-    table.write_text("usd_per_million_tokens:\n  m: [1.0]\n")
-    with pytest.raises(InputError, match=r"prices\.yaml"):
-        load(table=table)
 
 
 def test_the_bounds_hold_for_a_byte_level_vocabulary_and_for_the_teacher(tmp_path: Path) -> None:
