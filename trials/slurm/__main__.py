@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import datetime
+import importlib.metadata
+import os
 import platform
 import shutil
 import signal
@@ -16,7 +18,7 @@ from belle.errors import BelleError
 from belle.files import atomic_file
 from trials.slurm import __doc__ as about
 from trials.slurm.building import Build, build, nothing_left, outputs, requests
-from trials.slurm.cluster import Cluster, running
+from trials.slurm.cluster import PLUGIN, Cluster, running
 from trials.worlds import World, built_miniature, copy_checkout, shrink
 
 
@@ -65,7 +67,8 @@ def _report(cluster: Cluster, plain: Build, plain_text: str, killed: Build, kill
         "more with a node killed on the way. Each was run once.",
         "",
         f"- {cluster.ask('sinfo', '--version').strip()} of Debian's packages, {len(cluster.nodes)} nodes on one host"
-        f" ({platform.machine()}, Python {platform.python_version()}); {datetime.date.today().isoformat()}",
+        f" ({platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, {PLUGIN}"
+        f" {importlib.metadata.version(PLUGIN)}); {datetime.date.today().isoformat()}",
         f"- none killed: {plain.seconds:.0f} s, {len(plain.jobs)} jobs."
         f" {plain_text}",
         f"- one node killed: {killed.seconds:.0f} s, {len(killed.jobs)} jobs. {killed.killed} was killed"
@@ -73,8 +76,8 @@ def _report(cluster: Cluster, plain: Build, plain_text: str, killed: Build, kill
         f" {killed.processes} processes, by `kill -9`. Slurm found out by itself. Put back into the queue by Slurm:"
         f" {requeued}; submitted again by Snakemake: {resubmitted}. {killed_text}",
         "",
-        "Seconds tell little here: three nodes share this host's cores, and Snakemake asks Slurm for news only every",
-        "5 s, then less often.",
+        "Seconds tell little here: the nodes share this host's cores with each other and with whatever else runs, and",
+        "Snakemake asks Slurm for news only every 5 s, then less often.",
         "",
         "## None killed",
         "",
