@@ -60,9 +60,9 @@ class World:
             raise AssertionError(f"{' '.join(words)} ended with {ended.returncode}:\n{ended.stdout[-6000:]}")
         return ended
 
-    def planned(self, *targets: str) -> dict[str, str]:
+    def planned(self, *targets: str, **environment: str) -> dict[str, str]:
         """Stage by stage, what ``snakemake -n`` would run and why."""
-        plan, name, text = {}, "", self.run("snakemake", "-n", *targets).stdout
+        plan, name, text = {}, "", self.run("snakemake", "-n", *targets, **environment).stdout
         for line in text.splitlines():
             word, _, rest = line.strip().partition(": ")
             if word == "log":
@@ -72,11 +72,11 @@ class World:
                 name = ""
         return plan
 
-    def roots(self, *targets: str) -> dict[str, str]:
+    def roots(self, *targets: str, **environment: str) -> dict[str, str]:
         """Of what is planned, the stages that have a cause of their own."""
         return {
             name: reason.partition("last execution: ")[2]
-            for name, reason in self.planned(*targets).items()
+            for name, reason in self.planned(*targets, **environment).items()
             if "last execution: " in reason
         }
 
