@@ -6,7 +6,6 @@ import os
 import pwd
 import shutil
 import socket
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -23,13 +22,6 @@ STAGE = "score-tiny-tiny-base"
 def shared(built_once: Path, tmp_path_factory: pytest.TempPathFactory) -> World:
     """One miniature world for all tests here: ``belle verify`` changes nothing in it."""
     return copy_world(built_once, tmp_path_factory.mktemp("verify") / "world")
-
-
-@pytest.fixture
-def server() -> Iterator[int]:
-    """The port of a server that no stage has started."""
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        yield listening.getsockname()[1]
 
 
 def inject(world: World, code: str) -> str:
@@ -92,70 +84,72 @@ def test_a_stage_alone_passes(shared: World):
     assert "undeclared: 0" in words
 
 
-@pytest.mark.parametrize(
-    ("code", "finding"),
-    [
-        ("open('README.md').read()", "reads: README.md"),
-        ("open('/proc/self/cwd/README.md').read()", "reads: README.md"),
-        ("import subprocess; subprocess.run(['cat', 'README.md'])", "reads: README.md"),
-        ("Path('data/eval/tiny.jsonl').read_text()", "reads: data/eval/tiny.jsonl"),
-        ("Path('src/belle/prompts/self_instruct.txt').read_text()", "reads: src/belle/prompts/self_instruct.txt"),
-        ("Path('README.md').exists()", "looks at: README.md"),
-        ("Path('data/absent.json').exists()", "looks for: data/absent.json"),
-        ("import os; os.listdir('data')", "lists: data"),
-        ("import os; os.listdir('.')", "lists: ."),
-        ("Path('results/extra.txt').write_text('x')", "writes: results/extra.txt"),
-        ("Path('results/verdicts/tiny/tiny-base.jsonl').read_text()", None),
-        ("import os; os.utime(verdicts)", "writes: results/verdicts/tiny/tiny-base.jsonl"),
-        ("import importlib; importlib.import_module('belle.data.filters')", "imports: belle.data.filters"),
-        ("import os; os.environ.get('UNDECLARED')", "reads the variable: UNDECLARED (src/belle/evaluate/score.py:"),
-        ("import os; 'UNDECLARED' in os.environ", "reads the variable: UNDECLARED (src/belle/evaluate/score.py:"),
-        ("import os; os.getenvb(b'UNDECLARED')", "reads the variable: UNDECLARED (src/belle/evaluate/score.py:"),
-        ("import subprocess, sys; subprocess.run([sys.executable, '-c', 'import os; os.getenv(\"UNDECLARED\")'])",
-         "reads the variable: UNDECLARED ("),
-    ],
-)  # fmt: skip
-def test_what_a_stage_does_undeclared_is_named(shared: World, code: str, finding: str | None):
-    status, words = verified(shared, code)
-    if finding is None:
-        assert status == 0, words
-    else:
-        assert status == 1, words
-        assert f"{STAGE}: {finding}" in words, words
-        assert "what to do:" in words
+MISDEEDS = [
+    ("open('README.md').read()", "reads: README.md"),
+    ("open('/proc/self/cwd/CHANGELOG.md').read()", "reads: CHANGELOG.md"),
+    ("subprocess.run(['cat', 'Snakefile'])", "reads: Snakefile"),
+    ("Path('data/eval/tiny.jsonl').read_text()", "reads: data/eval/tiny.jsonl"),
+    ("Path('src/belle/prompts/self_instruct.txt').read_text()", "reads: src/belle/prompts/self_instruct.txt"),
+    ("Path({tmp!r}, 'notes.txt').read_text()", "reads: {tmp}/notes.txt"),
+    ("Path('Makefile').exists()", "looks at: Makefile"),
+    ("Path('data/absent.json').exists()", "looks for: data/absent.json"),
+    ("Path({home!r}, '.config/belle-absent').exists()", "looks for: ~/.config/belle-absent"),
+    ("os.listdir('data')", "lists: data"),
+    ("os.listdir('.')", "lists: ."),
+    ("Path('results/extra.txt').write_text('x')", "writes: results/extra.txt"),
+    ("os.utime(verdicts)", "writes: results/verdicts/tiny/tiny-base.jsonl"),
+    ("importlib.import_module('belle.data.' + 'filters')", "imports: belle.data.filters"),
+    ("os.environ.get('UNDECLARED_1')", "reads the variable: UNDECLARED_1 (src/belle/evaluate/score.py:"),
+    ("'UNDECLARED_2' in os.environ", "reads the variable: UNDECLARED_2 (src/belle/evaluate/score.py:"),
+    ("os.getenvb(b'UNDECLARED_3')", "reads the variable: UNDECLARED_3 (src/belle/evaluate/score.py:"),
+    ("subprocess.run([sys.executable, '-c', 'import os; os.getenv(\"UNDECLARED_4\")'])",
+     "reads the variable: UNDECLARED_4 ("),
+    ("socket.socket().connect_ex(('127.0.0.1', {port}))", "connects to: 127.0.0.1:{port}"),
+    ("call = socket.socket(); call.setblocking(False); call.connect_ex(('192.0.2.7', 443))",
+     "connects to: 192.0.2.7:443"),
+    ("socket.socket(socket.AF_INET6, socket.SOCK_DGRAM).connect_ex(('2001:db8::7', 53))",
+     "connects to: 2001:db8::7:53 (a name server)"),
+    ("socket.socket(socket.AF_UNIX).connect_ex('/run/belle-absent.sock')", "connects to: /run/belle-absent.sock"),
+]  # fmt: skip
+"""What a stage is made to do, and how it is named."""
+
+FINE = ["verdicts.read_text()", "os.environ.get('PATH')", "import tempfile; tempfile.mkdtemp()", "Path('absent') / 'x'"]
+IN_C = "ctypes.CDLL(None).getenv(b'UNDECLARED_IN_C')"
+
+
+@pytest.fixture(scope="module")
+def caught(shared: World, tmp_path_factory: pytest.TempPathFactory) -> tuple[int, str, dict[str, object]]:
+    """Status and words of one ``belle verify`` of a stage that does everything at once, and the places it was given."""
+    places: dict[str, object] = {"tmp": str(tmp_path_factory.mktemp("elsewhere"))}
+    Path(str(places["tmp"]), "notes.txt").write_text("x")
+    places["home"] = pwd.getpwuid(os.getuid()).pw_dir
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        places["port"] = listening.getsockname()[1]
+        code = [code.format(**places) for code, _ in MISDEEDS]
+        imports = "import ctypes, importlib, os, socket, subprocess, sys"
+        status, words = verified(shared, "\n".join([imports, *FINE, *code, IN_C]))
+    return status, words, places
+
+
+@pytest.mark.parametrize("finding", [finding for _, finding in MISDEEDS])
+def test_what_a_stage_does_undeclared_is_named(caught: tuple[int, str, dict[str, object]], finding: str):
+    status, words, places = caught
+    assert status == 1, words
+    assert f"{STAGE}: {finding.format(**places)}" in words, words
 
 
 @pytest.mark.skipif(not any(map(shutil.which, ("cc", "gcc", "clang"))), reason="a C compiler is not here: cc")
-def test_a_variable_read_from_c_is_named(shared: World):
-    status, words = verified(shared, "import ctypes; ctypes.CDLL(None).getenv(b'UNDECLARED_IN_C')")
-    assert status == 1, words
-    assert f"{STAGE}: reads the variable: UNDECLARED_IN_C" in words
+def test_a_variable_read_from_c_is_named(caught: tuple[int, str, dict[str, object]]):
+    assert f"{STAGE}: reads the variable: UNDECLARED_IN_C" in caught[1], caught[1]
 
 
-def test_a_file_elsewhere_is_named(shared: World, tmp_path: Path):
-    (tmp_path / "notes.txt").write_text("x")
-    status, words = verified(shared, f"open({str(tmp_path / 'notes.txt')!r}).read()")
-    assert status == 1, words
-    assert f"{STAGE}: reads: {tmp_path}/notes.txt" in words
-
-
-def test_the_users_home_is_nobodys_input(shared: World):
-    home = Path(pwd.getpwuid(os.getuid()).pw_dir)
-    status, words = verified(shared, f"Path({str(home / '.config/belle-absent')!r}).exists()")
-    assert status == 1, words
-    assert f"{STAGE}: looks for: ~/.config/belle-absent" in words
-
-
-def test_a_host_that_is_not_the_stages_own_is_named(shared: World, server: int):
-    call = "import socket; s = socket.socket({family}); s.setblocking(False); s.connect_ex(({host!r}, {port}))"
-    for host, port, family in (
-        ("127.0.0.1", server, ""),
-        ("192.0.2.7", 443, ""),
-        ("2001:db8::7", 80, "socket.AF_INET6"),
-    ):
-        status, words = verified(shared, call.format(host=host, port=port, family=family))
-        assert status == 1, words
-        assert f"{STAGE}: connects to: {host}:{port}" in words, words
+def test_nothing_else_is_named(caught: tuple[int, str, dict[str, object]]):
+    named = [line for line in caught[1].splitlines() if line.startswith(f"{STAGE}: ")]
+    expected = {finding.format(**caught[2]) for _, finding in MISDEEDS}
+    expected |= {"reads the variable: UNDECLARED_IN_C", "imports: belle.data"}  # the module's package is imported, too
+    others = [line for line in named if not any(finding in line for finding in expected)]
+    assert others == []
+    assert sum("what to do:" in line for line in caught[1].splitlines()) == len(named)
 
 
 def test_a_stage_that_fails_is_named(shared: World):

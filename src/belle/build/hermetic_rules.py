@@ -18,7 +18,7 @@ from belle.build.tracing.strace import Access, Peer, Trace
 
 BOOKKEEPING = (
     ".belle", ".belle/hashes.json", ".belle/history.jsonl", ".belle/code-cache.json", ".belle/home*",
-    ".belle/torch-extensions*", "logs*",
+    ".belle/parsed*", ".belle/torch-extensions*", "logs*",
 )  # fmt: skip
 """What the build itself keeps: nothing in it is part of a result, and every checkout has its own."""
 
@@ -126,7 +126,10 @@ class Rules:
     def judge_files(self, trace: Trace) -> None:
         """Hold every path against the declarations."""
         counted: dict[str, set[str]] = {"inputs": set(), "outputs": set(), "code": set(), "outside": set()}
+        taken = {access.path for access in trace.accesses if access.kind != "look"}
         for access in sorted(trace.accesses):
+            if access.kind == "look" and access.found and access.path in taken:
+                continue  # named by what it was looked at for
             inside = _under(access.path, str(self.root))
             fault = self._inside(access) if inside else self._beyond(access)
             if fault:
