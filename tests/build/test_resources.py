@@ -71,22 +71,21 @@ def half_written(world: World) -> list[str]:
 @pytest.mark.parametrize("leave", [0, 24_000], ids=["nothing free", "24 kB free"])
 def test_a_full_disk_is_named_and_costs_nothing(built_once: Path, small_disk: Path, leave: int):
     world = copy_world(built_once, small_disk / "world")
-    before = (world.folder / "data/clean/tiny.jsonl").read_bytes()
-    world.set("clean.tiny.max_output_chars", 199)  # no row is so long: the same rows are made anew
+    corpus = world.folder / "data/corpus/tiny.txt"
+    before = corpus.read_bytes()
     filler = fill(small_disk, leave)
-    failed = world.run("snakemake", "data/clean/tiny.jsonl", check=False)
+    failed = world.run("snakemake", "-F", str(corpus.relative_to(world.folder)), check=False)
     assert failed.returncode != 0
     assert "No space left on device" in failed.stdout or "a full disk" in failed.stdout, failed.stdout
     if leave:  # the stage was reached: it is its own message that names disk, stage and log
         assert f"a full disk ({small_disk}: " in failed.stdout, failed.stdout
-        assert "the stage clean-tiny failed" in failed.stdout
+        assert "the stage corpus-tiny failed" in failed.stdout
     assert half_written(world) == []
-    kept = world.folder / "data/clean/tiny.jsonl"
-    assert not kept.exists() or kept.read_bytes() == before
+    assert not corpus.exists() or corpus.read_bytes() == before
     filler.unlink()
-    assert world.build("data/clean/tiny.jsonl") == {"clean-tiny": "executed"}
-    assert kept.read_bytes() == before
-    assert world.planned() == {}
+    assert world.build("-F", "data/corpus/tiny.txt") == {"corpus-tiny": "executed"}
+    assert corpus.read_bytes() == before
+    assert world.planned("data/corpus/tiny.txt") == {}
 
 
 def requests(count: int) -> list[Request]:
@@ -231,18 +230,17 @@ def faketime(world: World, offset: str, *words: str) -> str:
 
 
 def test_a_clock_set_back_changes_no_decision(miniature: World):
-    faketime(miniature, "-3d", "snakemake")
-    assert len(miniature.history()) == len((miniature.folder / HISTORY).read_text().splitlines())
+    target = "data/corpus/tiny.txt"
+    faketime(miniature, "-3d", "snakemake", target)
     built = len(miniature.history())
-    miniature.set("tables.tiny.title", "An earlier day")
-    plan = faketime(miniature, "-3d", "snakemake", "-n")
-    assert "param tables.tiny.title: The tiny world → An earlier day" in plan
-    faketime(miniature, "-3d", "snakemake")
+    miniature.set("corpus.tiny.seed", 1235)
+    plan = faketime(miniature, "-3d", "snakemake", "-n", target)
+    assert "param corpus.tiny.seed: 1234 → 1235" in plan
+    faketime(miniature, "-3d", "snakemake", target)
     new = miniature.history()[built:]
-    assert [(line["stage"], line["outcome"]) for line in new] == [("table-tiny", "executed")]
+    assert [(line["stage"], line["outcome"]) for line in new] == [("corpus-tiny", "executed")]
     assert new[0]["started"] < now().isoformat()[:10]  # the clock was back indeed
-    assert "An earlier day" in (miniature.folder / "results/tables/tiny.md").read_text(encoding="utf-8")
-    assert miniature.planned() == {}
+    assert miniature.planned(target) == {}
 
 
 def test_a_file_from_the_future_is_read_each_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -281,14 +279,14 @@ def locks_of_the_dead(kind: str) -> str:
     if kind == "torn":
         return '{"write": {"/x/resul'
     pid = dead_pid() if kind == "dead" else os.getpid()
-    info = {"pid": pid, "cmd": "dvc repro -s table-tiny"}
-    return json.dumps({"write": {"WORLD/results/tables/tiny.md": info}, "read": {"WORLD/results/scores": [info]}})
+    info = {"pid": pid, "cmd": "dvc repro -s corpus-tiny"}
+    return json.dumps({"write": {"WORLD/data/corpus/tiny.txt": info}, "read": {"WORLD/data/corpus": [info]}})
 
 
 @pytest.mark.parametrize("kind", ["dead", "torn", "the id is another program's now"])
 def test_locks_of_the_dead_fall(miniature: World, kind: str):
     folder = miniature.folder
-    miniature.set("tables.tiny.title", "Unlocked")
+    miniature.set("corpus.tiny.seed", 1235)
     held = locks_of_the_dead(kind).replace("WORLD", str(folder))
     (folder / ".dvc/tmp/rwlock").write_text(held)
     (folder / ".dvc/tmp/rwlock.lock").write_text(f"{dead_pid()}\n")
@@ -296,8 +294,8 @@ def test_locks_of_the_dead_fall(miniature: World, kind: str):
     (folder / ".belle/build.lock").write_text(json.dumps({"pid": dead_pid(), "host": os.uname().nodename, "since": ""}))
     (folder / ".snakemake/locks").mkdir(exist_ok=True)
     for name in ("0.input.lock", "0.output.lock"):
-        (folder / ".snakemake/locks" / name).write_text("results/tables/tiny.md\n")
-    assert miniature.build() == {"table-tiny": "executed"}
+        (folder / ".snakemake/locks" / name).write_text("data/corpus/tiny.txt\n")
+    assert miniature.build("data/corpus/tiny.txt") == {"corpus-tiny": "executed"}
     assert not any(json.loads((folder / ".dvc/tmp/rwlock").read_text()).values())
 
 
