@@ -17,11 +17,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from belle.build import history, pipeline
+from belle.build import history, pipeline, restore
 from belle.build.environment import for_dvc, for_users_tools
 from belle.build.failure import explain
 from belle.build.stages import DVC_FILE
-from belle.build.state import State
+from belle.build.state import Stage, State
 from belle.errors import BelleError
 
 PLAN = Path(".belle/plan.json")
@@ -103,6 +103,13 @@ def _stream(command: list[str], environment: dict[str, str], log: Path) -> int:
     return process.returncode
 
 
+def _restored(state: State, stage: Stage, causes: list[str]) -> bool:
+    """Bring what was made before from the cache or a remote; returns whether the stage is up to date by that alone."""
+    only_outputs = all(cause.startswith("output ") and not cause.endswith("new to this stage") for cause in causes)
+    restore.before(state, stage, only_outputs)
+    return not state.reasons(stage) and state.complete(stage)
+
+
 def run(log: Path) -> int:
     """Bring one stage up to date; returns the exit status for Snakemake."""
     name = log.stem
@@ -126,7 +133,17 @@ def run(log: Path) -> int:
     environment |= {EXECUTED_MARK: str(mark.absolute()), REASON: reason}
     target = name if path == DVC_FILE else f"{path}:{name}"
     command = [sys.executable, "-m", "dvc", "--wait-for-lock", "repro", "-s", target]
-    status = _stream([*command, "--force"] if plan.get("forced") else command, environment, log)
+    if plan.get("forced"):
+        command.append("--force")
+    elif _restored(state, stage, causes):
+        history.record(Path(), name, reason, history.RESTORED, started)
+        return 0
+    status = _stream(command, environment, log)
+    if status == 0 and (wrong := restore.after(State(), name)):
+        restore.say(f"{name}: {', '.join(wrong)} came out of a corrupt cache; made anew")
+        status = _stream([*command, "--force"], environment, log)
+        if status == 0 and (wrong := restore.after(State(), name)):
+            raise BelleError("not what was just made, twice over", where=", ".join(wrong), cause="a failing disk")
     if status and (why := explain(name, log)):
         print(f"belle: {why}", file=sys.stderr)
     executed = mark.exists()
