@@ -265,7 +265,7 @@ def _modules() -> Iterator[Any]:
 
 
 def _first_line(module: Any) -> str:
-    return module.__doc__.partition("\n")[0].rstrip(".").replace("%", "%%")
+    return (module.__doc__ or "").partition("\n")[0].rstrip(".").replace("%", "%%")
 
 
 def parser() -> argparse.ArgumentParser:
