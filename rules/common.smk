@@ -1,26 +1,45 @@
 # What all rules share: the checked params.yaml, and dvc.lock as the build state.
 import os
 import sys
+from pathlib import Path
 
-from belle import config, strict_yaml
+from belle import strict_yaml
+from belle.build import library
 from belle.build.persistence import install
 from belle.build.registry import Registry
 from belle.build.stages import in_git, metric, stage
 from belle.cli import LEDGER, STAGES
+from belle.config import load, load_overridden
 from belle.errors import InputError
 from belle.needs import Needs
+from belle.views.spending import shortages
+
+checkout = library.Checkout(
+    Path(str(workflow.current_basedir)).parent, config
+)  # `config` is Snakemake's: what another workflow overrides
 
 try:
-    params = config.load()
+    if checkout.is_here:
+        params = load()
+        values = strict_yaml.load("params.yaml")  # as written: DVC sees 60, not 60.0
+    else:
+        params, values = load_overridden(
+            checkout.path("params.yaml"), checkout.overrides, checkout.relative
+        )
 except InputError as error:
     print(f"belle: {error}", file=sys.stderr, flush=True)
     sys.exit(error.exit_status)
 
-registry = Registry(
-    strict_yaml.load("params.yaml")
-)  # as written: DVC sees 60, not 60.0
+registry = Registry(values)
 needs = Needs(params)
-install(workflow, list(STAGES), (str(LEDGER),), needs.afterwards)
+install(
+    workflow,
+    list(STAGES),
+    (str(LEDGER),),
+    needs.afterwards,
+    None if checkout.is_here else values,
+    lambda dag: shortages(dag, params),
+)
 
 
 # Used only with --software-deployment-method apptainer; .venv comes along with the folder.
@@ -38,8 +57,8 @@ wildcard_constraints:
 # Bookkeeping: which code each stage can reach. Written before every build; a rule so that DVC can write it too.
 rule fingerprint:
     input:
-        "requirements.lock",
-        "src/belle",
+        checkout.ours("requirements.lock"),
+        checkout.code("src/belle"),
     output:
         in_git("code.json"),
     log:

@@ -28,7 +28,7 @@ rule evalset:
 rule generate:
     input:
         seeds=registry.path("{path}", path="datasets.{dataset}.seeds"),
-        prompt="src/belle/prompts/self_instruct.txt",
+        prompt=checkout.ours("src/belle/prompts/self_instruct.txt"),
     output:
         rows="data/raw/{dataset}.jsonl",
         report="data/raw/{dataset}.report.json",

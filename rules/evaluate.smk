@@ -24,7 +24,7 @@ rule answer:
 rule judge:
     input:
         answers="results/answers/{eval}/{model}.jsonl",
-        prompts="src/belle/prompts/judge",
+        prompts=checkout.ours("src/belle/prompts/judge"),
     output:
         "results/verdicts/{eval}/{model}.jsonl",
     log:

@@ -404,6 +404,49 @@ def load(path: Path = Path("params.yaml")) -> Params:
         InputError: the file is missing, no YAML, or any value is refused; the message lists every fault with its line.
     """
     raw, lines = strict_yaml.load_with_lines(path)
+    return _checked(raw, lines, str(path), "mend the lines above; every key and its unit is described in params.yaml")
+
+
+def load_overridden(path: Path, overrides: dict[str, Any], checkout: str) -> tuple[Params, dict[str, Any]]:
+    """params.yaml of a checkout that another workflow uses as a module, with that workflow's values in its place.
+
+    Mappings are merged key by key, all else is replaced. Files of the checkout that the result still names are
+    given the path that they have from the other workflow's folder.
+
+    Args:
+        overrides: The module's ``config``.
+        checkout: The path of the checkout from the other workflow's folder.
+
+    Returns:
+        The checked record, and the values as they are to be written.
+
+    Raises:
+        InputError: values refused, all in one message.
+    """
+    raw = strict_yaml.load(path)
+    for section, field in (("datasets", "seeds"), ("evals", "path"), ("sft", "deepspeed")):
+        for entry in raw[section].values():
+            if _of_checkout(path.parent, entry.get(field), set(raw["evalset"])):
+                entry[field] = f"{checkout}/{entry[field]}"
+    merged = _merged(raw, overrides)
+    fix = "mend these keys in the module's config; every key and its unit is described in the module's params.yaml"
+    return _checked(merged, {}, "the module's config", fix), merged
+
+
+def _of_checkout(folder: Path, name: str | None, written: set[str]) -> bool:
+    """Whether a path names a file that comes with the checkout, other than an evaluation set that a stage writes."""
+    return bool(name) and (folder / str(name)).is_file() and Path(str(name)).stem not in written
+
+
+def _merged(ours: Any, theirs: Any) -> Any:
+    if not isinstance(ours, dict) or not isinstance(theirs, dict):
+        return theirs
+    if ours.get("kind", 0) != theirs.get("kind", ours.get("kind", 0)):
+        return theirs  # an entry of another kind has other fields
+    return {**ours, **{key: _merged(ours[key], value) if key in ours else value for key, value in theirs.items()}}
+
+
+def _checked(raw: Any, lines: strict_yaml.Lines, where: str, fix: str) -> Params:
     try:
         params = Params.model_validate(raw)
         faults = _reference_faults(params)
@@ -413,10 +456,7 @@ def load(path: Path = Path("params.yaml")) -> Params:
         return params
     listed = []
     for keys, text in sorted(faults, key=lambda fault: strict_yaml.line_of(lines, fault[0])):
-        listed.append(f"  line {strict_yaml.line_of(lines, keys)}: {'.'.join(keys) or '(top)'}: {text}")
+        place = f"line {strict_yaml.line_of(lines, keys)}: " if lines else ""
+        listed.append(f"  {place}{'.'.join(keys) or '(top)'}: {text}")
     count = f"{len(faults)} fault" + ("s" if len(faults) > 1 else "")
-    raise InputError(
-        "\n".join([f"{count}, nothing was started", *listed]),
-        where=str(path),
-        fix="mend the lines above; every key and its unit is described in params.yaml",
-    )
+    raise InputError("\n".join([f"{count}, nothing was started", *listed]), where=where, fix=fix)

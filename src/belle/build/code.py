@@ -24,12 +24,18 @@ from belle.files import atomic_file
 
 PACKAGE = "belle"
 CODE_FILE = Path("code.json")
-LOCK_FILE = Path("requirements.lock")
+LOCK_NAME = "requirements.lock"
 CACHE = Path(".belle/code-cache.json")
 EFFECTS = "<module>"
 """The pseudo-definition that stands for statements a module runs when it is imported."""
 STARTED = "<main>"
 """The pseudo-definition of ``if __name__ == "__main__"``: it runs only where a module is started by name."""
+
+
+def source() -> Path:
+    """The folder that holds the package's source: this checkout's, or that of the checkout used as a module."""
+    return Path("src") if Path("src", PACKAGE, "build").is_dir() else Path(__file__).parents[2]
+
 
 DISTRIBUTIONS = {"yaml": "pyyaml"}
 """Import names that differ from the name of the package that brings them."""
@@ -163,7 +169,7 @@ class _Module:
 class Code:
     """The project's source, read once, and what each command of ``belle.cli`` can reach in it."""
 
-    def __init__(self, source: Path = Path("src"), lock: Path = LOCK_FILE) -> None:
+    def __init__(self, source: Path, lock: Path) -> None:
         files = sorted((source / PACKAGE).rglob("*.py"))
         names = {self._name(source, path): path for path in files}
         known = frozenset(names)
@@ -257,7 +263,7 @@ def _normal(name: str) -> str:
 
 
 def _key(source: Path) -> str:
-    files = [*sorted((source / PACKAGE).rglob("*.py")), LOCK_FILE]
+    files = [*sorted((source / PACKAGE).rglob("*.py")), source.parent / LOCK_NAME]
     stats = [(str(path), *_stat(path)) for path in files]
     return hashlib.sha256(repr((sys.version_info[:2], stats)).encode()).hexdigest()
 
@@ -270,16 +276,17 @@ def _stat(path: Path) -> tuple[int, ...]:
     return found.st_mtime_ns, found.st_ctime_ns, found.st_size
 
 
-def fingerprints(commands: list[str], source: Path = Path("src")) -> dict[str, Any]:
+def fingerprints(commands: list[str]) -> dict[str, Any]:
     """The fingerprint of each stage, from a cache where no source file's stat has changed."""
-    key = _key(source) + " " + " ".join(commands)
+    folder = source()
+    key = _key(folder) + " " + " ".join(commands)
     try:
         cached = json.loads(CACHE.read_text(encoding="utf-8"))
         if cached["key"] == key:
             return cached["fingerprints"]
     except (OSError, ValueError, KeyError):
         pass
-    code = Code(source)
+    code = Code(folder, folder.parent / LOCK_NAME)
     found = {command: code.fingerprint(command) for command in commands}
     try:
         with atomic_file(CACHE) as file:

@@ -15,7 +15,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from belle.build import code, pipeline, stages
+from belle.build import code, library, pipeline, stages
 from belle.build.lock import BuildLock
 from belle.build.preflight import Shortage, check
 from belle.build.records import Built, OwnRules, kinds
@@ -70,14 +70,21 @@ LEANED_ON_IN_INSTANCES = {
 
 
 def install(
-    workflow: Any, commands: list[str], kept: tuple[str, ...], afterwards: Callable[[list[str]], list[Shortage]]
+    workflow: Any,
+    commands: list[str],
+    kept: tuple[str, ...],
+    afterwards: Callable[[list[str]], list[Shortage]],
+    values: dict[str, Any] | None = None,
+    costs: Callable[[Any], list[Shortage]] = lambda dag: [],
 ) -> None:
-    """Make dvc.lock the build state of ``workflow``; called once, from the Snakefile.
+    """Make dvc.lock the build state of ``workflow``; called from the Snakefile, once for each use of a module.
 
     Args:
         commands: The subcommands of ``belle`` that are stages: what code.json has a fingerprint of.
         kept: Folders outside every stage's outputs that DVC tracks all the same (the ledger).
         afterwards: What a later step of the asked targets would lack, for the message that stops a build.
+        values: What params.yaml is to hold where we are the module of another workflow.
+        costs: What a budget lacks for the jobs that a DAG would run.
     """
     from snakemake_interface_executor_plugins.settings import ExecMode
 
@@ -95,6 +102,9 @@ def install(
     from snakemake.persistence.file import FilePersistence
     from snakemake.settings.types import RerunTrigger
 
+    if getattr(snakemake.workflow.FilePersistence, "is_belles", False):
+        return  # each `use rule` statement reads the module anew
+
     class Causes(ParamsChange):
         """The causes of a rebuild, printed as they are instead of as sets of parameters."""
 
@@ -108,9 +118,12 @@ def install(
     class DvcLockPersistence(FilePersistence):
         """Answers Snakemake's questions from dvc.lock and the content of files."""
 
+        is_belles = True
+
         @cached_property
         def state(self) -> State:
-            return State({str(code.CODE_FILE): code.fingerprints(commands)})
+            fresh = {str(code.CODE_FILE): code.fingerprints(commands)}
+            return State(fresh if values is None else {**fresh, stages.PARAMS_FILE: values})
 
         @cached_property
         def built(self) -> Built:
@@ -208,6 +221,8 @@ def install(
             with BuildLock.hold():
                 self._refuse_meaningless()
                 self._refuse_impossible()
+                if values is not None:
+                    library.write_params(values)
                 self._write_pipeline()
                 self._refresh_fingerprints()
                 self._write_plan()
@@ -237,7 +252,7 @@ def install(
                 )
 
         def _refuse_impossible(self) -> None:
-            shortages = check(self._needed(), local=self.dag.workflow.local_exec)
+            shortages = check(self._needed(), local=self.dag.workflow.local_exec) + costs(self.dag)
             if shortages:
                 lines = [f"  {item}" for item in shortages]
                 later = afterwards(self._targets())

@@ -6,6 +6,7 @@ of now, by content. DVC decides the same way; this does it without starting DVC,
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,11 +15,16 @@ from typing import Any
 
 from belle import strict_yaml
 from belle.build.hashes import Hashes
+from belle.files import atomic_file
 
 LOCKS = {"dvc.yaml": "dvc.lock", "ondemand/dvc.yaml": "ondemand/dvc.lock"}
 """Pipeline files and their locks: the default targets' stages, and those that were asked for by name."""
 
 HASHES = Path(".belle/hashes.json")
+PARSED = Path(".belle/parsed")
+"""Lock files as JSON, each with the digest of the bytes that it was read from."""
+_LARGE = 50_000
+"""Bytes of a lock file from which its reading is kept: tens of stages."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +80,27 @@ def differences(key: str, old: Any, new: Any) -> Iterator[tuple[str, str, str]]:
         yield key, shown(old), shown(new)
 
 
+def _stages(lock: Path) -> dict[str, Any]:
+    """The stages of a lock file; reading YAML takes most of a decision's time, so the last reading is kept."""
+    text = lock.read_bytes()
+    digest = hashlib.sha256(text).hexdigest()
+    kept = PARSED / f"{lock.as_posix().replace('/', '-')}.json"
+    try:
+        cached = json.loads(kept.read_bytes())
+        if cached["of"] == digest:
+            return cached["stages"]
+    except (OSError, ValueError, KeyError):
+        pass
+    stages = (strict_yaml.load(lock) or {}).get("stages") or {}
+    if len(text) > _LARGE and json.loads(json.dumps(stages)) == stages:  # a key that is no text would come back as one
+        try:
+            with atomic_file(kept) as file:
+                json.dump({"of": digest, "stages": stages}, file)
+        except OSError:
+            pass  # a folder that cannot be written only costs the cache
+    return stages
+
+
 class State:
     """What dvc.lock says was built, and how it compares with what stands here now.
 
@@ -87,7 +114,7 @@ class State:
         self.locked: dict[str, dict[str, Any]] = {}
         for lock in LOCKS.values():
             if Path(lock).exists():
-                for name, entry in ((strict_yaml.load(Path(lock)) or {}).get("stages") or {}).items():
+                for name, entry in _stages(Path(lock)).items():
                     self.locked.setdefault(name, entry)
         self._made = {out["path"]: out.get("md5") for entry in self.locked.values() for out in entry.get("outs", [])}
 
