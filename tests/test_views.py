@@ -39,6 +39,14 @@ def asked(world: World, command: str, *words: str) -> dict[str, Any]:
     return json.loads(world.run("belle", command, "--json", *words).stdout)
 
 
+def allow(world: World, usd: float, prices: dict[str, dict[str, float]] | None = None) -> None:
+    """Set the budget, which params.yaml may have left out."""
+    path = world.folder / "params.yaml"
+    if "\nbudget:" not in path.read_text(encoding="utf-8"):
+        path.write_text(path.read_text(encoding="utf-8") + "\nbudget: {}\n", encoding="utf-8")
+    world.set("budget", {"max_cost_usd": usd, "prices": prices or {}})
+
+
 def used(ledger: Path) -> tuple[int, int]:
     """Calls and tokens of every reply in a ledger."""
     lines = [json.loads(line) for path in ledger.glob("*.jsonl") for line in path.read_text().splitlines()]
@@ -205,12 +213,12 @@ def test_a_real_model_is_planned_on_any_machine(world: World) -> None:
 
 
 def test_a_plan_says_whether_the_budget_allows_it(world: World) -> None:
-    world.set("budget", {"max_cost_usd": 10.0, "prices": {}})
+    allow(world, 10.0)
     plan = asked(world, "plan", "models/belle-7b-anew-gptq")
     assert 250_000 < plan["totals"]["calls"]["low"] < plan["totals"]["calls"]["expected"] < 700_000
     assert plan["totals"]["usd"]["low"] > 10
     assert plan["budget"]["fits"] == "no"
-    world.set("budget", {"max_cost_usd": 5000.0, "prices": {}})
+    allow(world, 5000.0)
     assert asked(world, "plan", "models/belle-7b-anew-gptq")["budget"]["fits"] == "yes"
     world.set("generate.belle-2m.model", "a-model-of-ones-own")
     plan = asked(world, "plan", "models/belle-7b-anew-gptq")
@@ -222,7 +230,7 @@ def test_a_build_that_cannot_fit_the_budget_is_stopped_before_its_first_job(worl
     recipe = {"base_url": "https://api.openai.com/v1", "model": "gpt-3.5-turbo", "rows": 2_000_000}
     for key, value in recipe.items():
         world.set(f"generate.tiny.{key}", value)
-    world.set("budget", {"max_cost_usd": 10.0, "prices": {}})
+    allow(world, 10.0)
     before = len(world.history())
     stopped = world.run("snakemake", "data/raw/tiny.jsonl", check=False, OPENAI_API_KEY="no-key")
     assert stopped.returncode == 1
@@ -239,7 +247,7 @@ def test_a_build_stops_at_the_budget_and_goes_on_when_it_is_raised(built_once: P
     (world.folder / "data/ledger.dvc").unlink(missing_ok=True)
     world.set("generate.tiny.seed", 99)
     prices = {"offline-teacher": {"prompt": 0.0, "completion": 1e6}}
-    world.set("budget", {"max_cost_usd": 2500.0, "prices": prices})
+    allow(world, 2500.0, prices)
     stopped = world.run("snakemake", "data/raw/tiny.jsonl", check=False)
     assert stopped.returncode == 1
     assert "the budget of $2500.00 is reached" in stopped.stdout
@@ -248,11 +256,11 @@ def test_a_build_stops_at_the_budget_and_goes_on_when_it_is_raised(built_once: P
     spent = sum(line["usage"]["completion_tokens"] for line in lines if line["kind"] == "reply")
     assert 2500 - 1024 < spent <= 2500
     paid = {line["digest"] for line in lines if line["kind"] == "reply"}
-    world.set("budget", {"max_cost_usd": 1e6, "prices": prices})
+    allow(world, 1e6, prices)
     assert world.build("data/raw/tiny.jsonl") == {"generate-tiny": "executed"}
     again = [json.loads(line) for path in (world.folder / "data/ledger").glob("*.jsonl") for line in path.open()]
     assert len([line for line in again if line["kind"] == "intent" and line["digest"] in paid]) == len(paid)
-    world.set("budget", {"max_cost_usd": 0.5, "prices": {}})
+    allow(world, 0.5)
     assert "generate-tiny" not in world.planned("data/raw/tiny.jsonl")
 
 
