@@ -41,6 +41,7 @@ def render(kills: Sequence[Any], faults: Callable[[Any], list[str]], asked: int)
         "every entry of dvc.lock, "
         "by a plain `snakemake`, without an unlock.",
         "",
+        *([f"{asked} were drawn; this run ended before the others.", ""] if len(hundred) < asked else []),
         "| | |",
         "|---|--:|",
         f"| kills | {len(hundred)} |",
