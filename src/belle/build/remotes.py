@@ -77,10 +77,12 @@ class Remote:
             found = self.fs.find(start, detail=True)
         details = found if isinstance(found, dict) else {path: {} for path in found}
         depth = len(self.fs.parts(self.folder))
-        return {
-            "/".join(self.fs.parts(path)[depth:]): (info or {}).get("mode", (info or {}).get("permissions"))
-            for path, info in details.items()
-        }
+        return {"/".join(self.fs.parts(path)[depth:]): self._mode(path, info or {}) for path, info in details.items()}
+
+    def _mode(self, path: str, info: dict[str, Any]) -> int | None:
+        if self.fs.protocol == "local":
+            return os.stat(path).st_mode
+        return info.get("mode", info.get("permissions"))
 
     def put(self, source: Path, relative: str) -> None:
         """Write a local file into the remote, whole or not at all where its protocol can rename."""
