@@ -82,6 +82,8 @@ class Remote:
     def _mode(self, path: str, info: dict[str, Any]) -> int | None:
         if self.fs.protocol == "local":
             return os.stat(path).st_mode
+        if self.fs.protocol == "ssh":
+            info = self.fs.info(path)  # its listing comes without
         return info.get("mode", info.get("permissions"))
 
     def put(self, source: Path, relative: str) -> None:
