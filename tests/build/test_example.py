@@ -1,6 +1,7 @@
 """The example under examples/: another workflow uses ours as a module, changes values, and has a rule of its own."""
 
 import os
+import shutil
 import time
 from pathlib import Path
 
@@ -120,6 +121,14 @@ def test_a_params_yaml_of_somebody_else_is_not_overwritten(unbuilt: Example):
     assert ended.returncode == 1
     assert "overwrite a file of yours" in ended.stdout
     assert (unbuilt.folder / "params.yaml").read_text(encoding="utf-8") == "mine: 1\n"
+
+
+def test_a_folder_without_a_repository_of_its_own_is_refused(unbuilt: Example):
+    shutil.rmtree(unbuilt.folder / ".dvc")
+    ended = unbuilt.run("snakemake", "--until", "belle_corpus", check=False)
+    assert ended.returncode == 1
+    assert "dvc init" in ended.stdout
+    assert "Traceback" not in ended.stdout
 
 
 def test_config_on_our_own_command_line_is_refused(built_once: Path):

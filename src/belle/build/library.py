@@ -67,6 +67,20 @@ class Checkout:
         return [self.ours(path.relative_to(self.root).as_posix()) for path in files]
 
 
+def require_repository() -> None:
+    """Refuse a folder without a DVC repository of its own: its stages would be taken for those of a folder above.
+
+    Raises:
+        InputError: there is none.
+    """
+    if not Path(".dvc").is_dir():
+        raise InputError(
+            "this folder has no DVC repository of its own",
+            where=str(Path.cwd()),
+            fix="run `dvc init` here, or `dvc init --subdir` where git's folder is further up",
+        )
+
+
 def write_params(values: dict[str, Any], path: Path = Path(PARAMS_FILE)) -> bool:
     """Write the merged values where DVC reads them, if they differ; returns whether it did.
 

@@ -21,6 +21,7 @@ from belle.build.preflight import Shortage, check
 from belle.build.records import Built, OwnRules, kinds
 from belle.build.run import BUILD_PID, PLAN, in_project, run_dvc
 from belle.build.state import State
+from belle.errors import InputError
 from belle.files import atomic_file
 
 LEANED_ON = (
@@ -222,7 +223,11 @@ def install(
                 self._refuse_meaningless()
                 self._refuse_impossible()
                 if values is not None:
-                    library.write_params(values)
+                    try:
+                        library.require_repository()
+                        library.write_params(values)
+                    except InputError as error:
+                        raise WorkflowError(str(error)) from None
                 self._write_pipeline()
                 self._refresh_fingerprints()
                 self._write_plan()
