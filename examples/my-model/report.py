@@ -1,8 +1,9 @@
-"""One line for each model of the table; run by Snakemake, which brings the name ``snakemake``."""
+"""One line for each model of a table: ``python report.py TABLE.json REPORT.md``."""
 
 import json
+import sys
 from pathlib import Path
 
-table = json.loads(Path(snakemake.input[0]).read_text(encoding="utf-8"))  # noqa: F821
+table = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
 lines = [f"- {row['model']}: {row['Score']}" for row in table["models"]]
-Path(snakemake.output[0]).write_text("\n".join([f"# {table['title']}", "", *lines, ""]), encoding="utf-8")  # noqa: F821
+Path(sys.argv[2]).write_text("\n".join([f"# {table['title']}", "", *lines, ""]), encoding="utf-8")
