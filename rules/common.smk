@@ -38,7 +38,7 @@ install(
     (str(LEDGER),),
     needs.afterwards,
     None if checkout.is_here else values,
-    lambda dag: shortages(dag, params),
+    lambda dag: shortages(dag, params, LEDGER),
 )
 
 

@@ -67,7 +67,7 @@ def test_nothing_runs_where_all_is_up_to_date(world: World) -> None:
     [
         ("clean.tiny.max_output_chars", 150, "param clean.tiny.max_output_chars: 200 → 150"),
         ("gptq.bits", 3, "param gptq.bits: 4 → 3"),
-        ("judge.tiny.in_flight", 7, "param judge.tiny.in_flight: 32 → 7"),
+        ("judge.tiny.max_tokens", 7000, "param judge.tiny.max_tokens: 3000 → 7000"),
         (
             "tables.tiny.models",
             ["tiny-base"],
@@ -168,7 +168,7 @@ def test_the_tokens_planned_for_the_tiny_world_are_within_a_tenth_of_those_used(
 
 def test_what_is_in_the_ledger_is_not_counted_and_what_is_missing_is(world: World) -> None:
     """The answers stand there, so the requests of the judge are known one by one."""
-    world.set("judge.tiny.in_flight", 7)
+    world.set("judge.tiny.max_tokens", 7000)
     assert asked(world, "plan")["totals"]["calls"] == {"expected": 0, "low": 0, "high": 0}
     removed = tokens = 0
     for path in sorted((world.folder / "data/ledger").glob("*.jsonl")):

@@ -140,9 +140,9 @@ SETTINGS: dict[str, tuple[list[Any], frozenset[str]]] = {
         one("table-tiny"),
     ),
     # what no default target reads, or no result depends on
-    "run.in_flight": ([2], NONE),
-    "run.timeout_s": ([59], NONE),
-    "run.save_steps": ([50], NONE),
+    "pace.in_flight": ([2], NONE),
+    "pace.timeout_s": ([59], NONE),
+    "pace.save_steps": ([50], NONE),
     "budget.max_cost_usd": ([11.0], NONE),
     "sft.tiny-lora.lora_r": ([8], NONE),
     "sft.belle-7b.learning_rate": ([1e-5], NONE),

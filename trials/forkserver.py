@@ -1,7 +1,7 @@
 """Commands in processes forked from one that has imported their packages: trials spend their time on builds.
 
-``python -m X``, ``belle``, ``dvc`` and ``snakemake`` still run in a process of their own each, with their own arguments,
-folder, environment and streams; none of our own modules is imported before the fork. ``Forkserver.path`` is a folder
+``python -m X``, ``belle``, ``dvc`` and ``snakemake`` still run in a process of their own each, with their own
+arguments, folder, environment and streams; none of our own modules is imported before the fork. ``Forkserver.path`` is a folder
 to put in front of PATH: the commands in it hand themselves over to the server.
 """
 
@@ -27,7 +27,11 @@ from typing import Any
 
 PRELOADED = (
     "snakemake.api", "snakemake.cli", "snakemake.dag", "snakemake.executors.local", "snakemake.scheduling",
-    "snakemake.logging", "snakemake.persistence.file", "snakemake_interface_executor_plugins.registry",
+    "snakemake.logging", "snakemake.profiles", "snakemake.storage", "snakemake.report.html_reporter", "smart_open",
+    "docutils.core", "docutils.writers", "docutils.parsers.rst.directives.images", "pygments.lexers", "yte", "graphlib",
+    "configobj", "dulwich.porcelain", "scmrepo.git", "scmrepo.git.backend.dulwich", "scmrepo.git.backend.gitpython",
+    "dvc.ignore", "dvc.scm", "dvc.repo.index", "dvc.repo.checkout", "dvc.repo.fetch", "dvc.data_cloud",
+    "snakemake.persistence.file", "snakemake_interface_executor_plugins.registry",
     "dvc.cli", "dvc.cli.parser", "dvc.repo", "dvc.repo.reproduce", "dvc.repo.status", "dvc.commands.repro",
     "dvc.commands.status", "dvc.stage.cache", "dvc.dependency", "dvc.output", "dvc_data.index", "dvc_data.hashfile.db",
     "dvc_objects.db", "networkx", "voluptuous", "ruamel.yaml", "pydantic", "yaml", "numpy", "pandas", "aiohttp",
@@ -101,6 +105,8 @@ def _run(order: dict[str, Any], shim: str) -> None:
     if calls := os.environ.get("BELLE_TRIAL_CALLS"):
         _record_calls(Path(calls), Path(order["env"]["PYTHONPATH"]))
     ours = [item for item in order["env"].get("PYTHONPATH", "").split(os.pathsep) if item]
+    if order["name"] == "dvc" or order["words"][:2] == ["-m", "dvc"]:
+        _remember_yaml()
     if order["name"] == "python":
         module, arguments = order["words"][1], order["words"][2:]
         sys.path[:0] = [order["cwd"], *ours]
@@ -110,6 +116,23 @@ def _run(order: dict[str, Any], shim: str) -> None:
     sys.path[:0] = ours
     sys.argv = [str(Path(shim).with_name(order["name"])), *order["words"]]
     sys.exit(importlib.import_module(f"{order['name']}.cli").main())
+
+
+def _remember_yaml() -> None:
+    """DVC parses params.yaml anew for every stage, most of its time: the same text is parsed once in a process."""
+    import copy
+
+    from dvc.utils.serialize import _yaml
+
+    parse, known = _yaml.parse_yaml, dict[tuple[Any, ...], Any]()
+
+    def parse_once(text: str, path: Any, *rest: Any, **options: Any) -> Any:
+        key = (text, str(path), rest, tuple(sorted(options.items())))
+        if key not in known:
+            known[key] = parse(text, path, *rest, **options)
+        return copy.deepcopy(known[key])
+
+    _yaml.parse_yaml = parse_once
 
 
 def _record_calls(folder: Path, source: Path) -> None:

@@ -4,8 +4,8 @@
 
 For each change the miniature world is built twice: by ``snakemake`` in a copy of the built world, and from nothing in
 an empty folder (``trials.truth``). **Missed** is a stage that had to run and did not, or a file whose bytes are not
-those of the build from nothing. **Needless** is a stage that ran without need. A stage has need when what was changed is
-its own (a setting it reads, code that it was seen to execute, its rule, a file it reads), or when a file that it reads
+those of the build from nothing. **Needless** is a stage that ran without need. A stage has need when what was changed
+is its own (a setting it reads, code that it was seen to execute, its rule, a file it reads), or when a file that it reads
 comes out of the build from nothing otherwise than before.
 """
 
@@ -91,10 +91,11 @@ class Matrix:
     def _verdict(self, mutation: Mutation, folder: Path, started: float) -> Verdict:
         world = copy_world(self.built, folder / "world")
         mutation.apply(world)
-        key = json.dumps([truth.sources(world), mutation.environment], sort_keys=True)
+        key = json.dumps(truth.sources(world), sort_keys=True)
         environment = {**self.server.environment, **mutation.environment}
         outcomes = world.build(**environment)
-        after = self._truth(key, lambda: truth.from_nothing(world, folder / "truth", **environment), mutation)
+        # a build from nothing in a clean environment: what a variable must not change
+        after = self._truth(key, lambda: truth.from_nothing(world, folder / "truth", **self.server.environment))
         needed = truth.affected(after, self.base.files, mutation.roots)
         stands = truth.contents(world.folder, tuple(out for job in after.jobs for out in job.outputs))
         wrong = {name for name, digest in stands.items() if digest != after.files.get(name)}
@@ -112,11 +113,10 @@ class Matrix:
             seconds=time.monotonic() - started,
         )  # fmt: skip
 
-    def _truth(self, key: str, build: Callable[[], truth.Truth], mutation: Mutation) -> truth.Truth:
-        """A build from nothing; the same files in the same environment are built once."""
-        plain = json.dumps(json.loads(key)[0], sort_keys=True) if not mutation.environment else key
+    def _truth(self, key: str, build: Callable[[], truth.Truth]) -> truth.Truth:
+        """A build from nothing; the same files are built once."""
         with self._lock:
-            known = self._truths.get(plain)
+            known = self._truths.get(key)
         return known or build()
 
 

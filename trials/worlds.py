@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import fcntl
 import hashlib
 import json
@@ -25,12 +26,12 @@ SMALL: dict[str, Any] = {
     "corpus.tiny.sentences": 400,
     "evalset.tiny.rows_per_split": 20,
     "generate.tiny.rows": 60,
-    "generate.tiny.in_flight": 4,
+    "pace.in_flight": 4,
     "base.tiny.num_hidden_layers": 1,
     "base.tiny.steps": 4,
     "base.tiny.threads": 1,
     "sft.tiny.num_train_epochs": 1,
-    "sft.tiny.save_steps": 1,
+    "pace.save_steps": 1,
     "gptq.calibration_rows": 8,
     "gptq.threads": 1,
     "answer.tiny.max_new_tokens": 4,
@@ -105,8 +106,8 @@ class World:
         inner = values
         *outer, last = key.split(".")
         for part in outer:
-            inner = inner[part]
-        old, inner[last] = inner[last], value
+            inner = inner.setdefault(part, {})
+        old, inner[last] = inner.get(last), value
         path.write_text(yaml.safe_dump(values, allow_unicode=True, sort_keys=False), encoding="utf-8")
         return old
 
@@ -180,7 +181,9 @@ def built_miniature() -> Path:
 
 def _overlaid(source: Path) -> Path:
     """For work on one part while it is written: a world built earlier, with the files of now and built no further."""
-    world = copy_world(source, Path(tempfile.mkdtemp(prefix="belle-miniature-")) / "world")
+    folder = tempfile.mkdtemp(prefix="belle-miniature-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    world = copy_world(source, Path(folder) / "world")
     for name in _tracked():
         if (ROOT / name).is_file() and not name.startswith(BUILT):
             (world.folder / name).parent.mkdir(parents=True, exist_ok=True)

@@ -58,6 +58,11 @@ def budget(path: Path = Path("params.yaml")) -> Any:
     return Budget(section.max_cost_usd, prices.load(own))
 
 
+def pace(path: Path = Path("params.yaml")) -> config.Pace:
+    """How fast a stage may go, from params.yaml; its defaults where there is none."""
+    return config.load(path).pace if path.exists() else config.Params.model_fields["pace"].default
+
+
 def corpus(args: Arguments) -> None:
     """Write the plain-text corpus of the tiny world."""
     from belle.data.corpus import corpus
@@ -94,7 +99,8 @@ def generate(args: Arguments) -> None:
     given["stop"] = [text.replace(r"\n", "\n") for text in given["stop"]]  # a command is one line
     generate(
         seeds=args.seeds, prompt=args.prompt, out=args.out, report=args.report,
-        ledger=args.ledger, api_key=api_key(), budget=args.budget, **given,
+        ledger=args.ledger, api_key=api_key(), budget=args.budget,
+        in_flight=args.pace.in_flight, timeout_s=args.pace.timeout_s, **given,
     )  # fmt: skip
 
 
@@ -134,7 +140,7 @@ def sft(args: Arguments) -> None:
 
     sft(
         base=args.base, data=args.data, out=args.out, checkpoints=args.checkpoints,
-        data_fraction=args.data_fraction, **settings(args, config.Sft),
+        data_fraction=args.data_fraction, save_steps=args.pace.save_steps, **settings(args, config.Sft),
     )  # fmt: skip
 
 
@@ -160,7 +166,8 @@ def judge(args: Arguments) -> None:
 
     judge(
         answers=args.answers, prompts=args.prompts, out=args.out,
-        ledger=args.ledger, api_key=api_key(), budget=args.budget, **settings(args, config.Judge),
+        ledger=args.ledger, api_key=api_key(), budget=args.budget,
+        in_flight=args.pace.in_flight, timeout_s=args.pace.timeout_s, **settings(args, config.Judge),
     )  # fmt: skip
 
 
@@ -326,8 +333,10 @@ def main(argv: list[str] | None = None) -> int:
     args = parser().parse_args(argv)
     try:
         with as_stage(args.command):
+            # here, so that no stage's fingerprint reaches what no result depends on
+            args.pace = pace()
             if args.command in ASKING:
-                args.budget = budget()  # here, so that no stage's fingerprint reaches it
+                args.budget = budget()
             args.run(args)
     except BelleError as error:
         print(f"belle {args.command}: {error}", file=sys.stderr)

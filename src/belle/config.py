@@ -2,7 +2,7 @@
 
 One section per stage, keyed by recipe where the two worlds differ; a field of a section is a flag of the stage's
 subcommand and a keyword of its function, under one name. No field has a default: params.yaml is the whole truth. Only
-``budget``, which no result depends on, may be left out: then there is no limit.
+``pace`` and ``budget``, which no result depends on, may be left out.
 """
 
 from __future__ import annotations
@@ -65,8 +65,6 @@ class Generate(Section):
     top_p: Annotated[float, Field(gt=0, le=1)]
     max_tokens: PositiveInt
     stop: Annotated[list[OneLine], Field(max_length=4)]
-    in_flight: Annotated[int, Field(ge=1, le=2048)]
-    timeout_s: PositiveFloat
     seed: Count
 
 
@@ -119,7 +117,6 @@ class Sft(Section):
     lora_dropout: Annotated[float, Field(ge=0, lt=1)]
     lora_target_modules: list[str]
     deepspeed: str
-    save_steps: PositiveInt
     threads: PositiveInt
     seed: Count
 
@@ -157,11 +154,17 @@ class Judge(Section):
     model: str
     temperature: Annotated[float, Field(ge=0, le=2)]
     max_tokens: PositiveInt
-    in_flight: Annotated[int, Field(ge=1, le=2048)]
-    timeout_s: PositiveFloat
 
 
 # --- about the build, not about any result ----------------------------------------------------------------------
+
+
+class Pace(Section):
+    """How a stage goes about its work. No result depends on it, so a change reruns nothing."""
+
+    in_flight: Annotated[int, Field(ge=1, le=2048)]
+    timeout_s: PositiveFloat
+    save_steps: PositiveInt
 
 
 class Price(Section):
@@ -281,6 +284,7 @@ class Params(Section):
     gptq: Gptq
     answer: dict[Name, Answer]
     judge: dict[Name, Judge]
+    pace: Pace = Pace(in_flight=32, timeout_s=120, save_steps=200)
     budget: Budget | None = None
 
     def scored_names(self) -> list[str]:
@@ -331,7 +335,7 @@ def _fields_at(raw: Any, path: list[str]) -> list[str]:
         }  # fmt: skip
         model = kinds.get(kind)
     elif path:
-        model = {**SECTIONS, "evals": Eval, "tables": Table, "budget": Budget}.get(path[0])
+        model = {**SECTIONS, "evals": Eval, "tables": Table, "pace": Pace, "budget": Budget}.get(path[0])
     return list(model.model_fields) if model else []
 
 

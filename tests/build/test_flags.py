@@ -133,7 +133,7 @@ def test_force_executes_and_keep_going_goes_on(miniature: World):
         "corpus-tiny": "executed",
         "evalset-tiny": "executed",
     }
-    miniature.set("generate.tiny.timeout_s", 61)  # the rows stay the same, so only force takes clean along
+    miniature.set("generate.tiny.max_tokens", 1023)  # the rows stay the same, so only force takes clean along
     forced = miniature.build("-R", "clean", "--until", "clean")
     assert forced == {"generate-tiny": "executed", "clean-tiny": "executed"}
     bad = miniature.folder / "data" / "broken.jsonl"

@@ -79,7 +79,7 @@ def stage_process(folder: Path, command: str) -> int | None:
 def test_kill_in_generate(miniature: World, teacher: str, victim: str):
     miniature.set("generate.tiny.base_url", teacher)
     miniature.set("generate.tiny.rows", 900)
-    miniature.set("generate.tiny.in_flight", 2)
+    miniature.set("pace.in_flight", 2)
     build = start(miniature, "data/raw/tiny.jsonl")
     until(lambda: stats(teacher)["requests"] >= 10)
     victim_pid = build.pid if victim == "snakemake" else stage_process(miniature.folder, "generate")
@@ -105,7 +105,7 @@ def test_kill_in_generate(miniature: World, teacher: str, victim: str):
 
 def test_kill_in_sft_resumes_from_a_checkpoint(miniature: World):
     miniature.set("sft.tiny.num_train_epochs", 60)
-    miniature.set("sft.tiny.save_steps", 10)
+    miniature.set("pace.save_steps", 10)
     checkpoints = miniature.folder / ".belle" / "checkpoints" / "belle-tiny"
     build = start(miniature, "models/belle-tiny")
     until(lambda: len(list(checkpoints.glob("checkpoint-*"))) > 0)
@@ -139,7 +139,7 @@ def test_a_teacher_that_dies_ends_the_build_and_no_answer_is_lost(miniature: Wor
     teacher, url = serve()
     miniature.set("generate.tiny.base_url", url)
     miniature.set("generate.tiny.rows", 900)
-    miniature.set("generate.tiny.in_flight", 2)
+    miniature.set("pace.in_flight", 2)
     build = start(miniature, "data/raw/tiny.jsonl")
     until(lambda: stats(url)["requests"] >= 10)
     teacher.kill()
@@ -172,7 +172,7 @@ RETRIES = "max_retries: int = 1,\n        first_pause_s"
 def test_a_killed_stage_is_told_by_its_signal_and_log(miniature: World, teacher: str):
     miniature.set("generate.tiny.base_url", teacher)
     miniature.set("generate.tiny.rows", 900)
-    miniature.set("generate.tiny.in_flight", 2)
+    miniature.set("pace.in_flight", 2)
     log = miniature.folder.parent / "first.log"
     with open(log, "wb") as said:
         build = start(miniature, "data/raw/tiny.jsonl", output=said)

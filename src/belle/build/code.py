@@ -37,6 +37,11 @@ def source() -> Path:
     return Path("src") if Path("src", PACKAGE, "build").is_dir() else Path(__file__).parents[2]
 
 
+TABLE = "STAGES"
+"""The mapping in ``belle.cli`` from a command to its function and arguments: a stage depends on its own item only."""
+PARSING = frozenset({"_add_stage", "_option"})
+"""What turns a command line into arguments: part of every stage, but not followed, or each would reach all others."""
+
 DISTRIBUTIONS = {"yaml": "pyyaml"}
 """Import names that differ from the name of the package that brings them."""
 
@@ -85,6 +90,7 @@ class _Module:
         tree = _without_text(ast.parse(path.read_bytes(), str(path)))
         assert isinstance(tree, ast.Module)
         self.bindings: dict[str, Target] = {}
+        self.table: dict[Any, str] = {}
         groups: dict[str, list[ast.AST]] = {EFFECTS: []}
         for node in tree.body:
             if isinstance(node, ast.Import | ast.ImportFrom):
@@ -95,6 +101,12 @@ class _Module:
                 groups.setdefault(node.name, []).append(node)
             else:
                 names = _stored(node)
+                if names == {TABLE} and isinstance(node, ast.AnnAssign) and isinstance(node.value, ast.Dict):
+                    self.table = {
+                        key.value: _digest([value])
+                        for key, value in zip(node.value.keys, node.value.values, strict=True)
+                        if isinstance(key, ast.Constant)
+                    }
                 simple = isinstance(node, ast.Assign | ast.AnnAssign | ast.AugAssign)
                 for name_ in names if simple and names else {EFFECTS, *names}:
                     groups.setdefault(name_, []).append(node)
@@ -211,11 +223,16 @@ class Code:
 
     def fingerprint(self, command: str) -> dict[str, Any]:
         """What the stage ``command`` runs on: Python, pinned packages, and a digest for each module reached."""
-        definitions, external = self.reached((f"{PACKAGE}.cli", command))
+        cli = f"{PACKAGE}.cli"
+        definitions, external = self.reached((cli, command))
+        if command in self.modules[cli].table:
+            definitions.setdefault(cli, set()).update(PARSING & self.modules[cli].own)
         modules = {}
         for module, names in sorted(definitions.items()):
             here = self.modules[module].definitions
             text = "\n".join(f"{name} {here[name].digest}" for name in sorted(names))
+            if module == cli:
+                text += "\n" + self.modules[cli].table.get(command, "")
             # a module whose only part is that it was imported and that does nothing then is no part of the result
             if names != {EFFECTS} or here[EFFECTS].digest != _digest([]):
                 modules[module] = hashlib.sha256(text.encode()).hexdigest()[:12]

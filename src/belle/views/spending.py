@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from belle.build.preflight import Shortage
 from belle.config import Params
 
 
-def shortages(dag: Any, params: Params) -> list[Shortage]:
+def shortages(dag: Any, params: Params, ledger: Path) -> list[Shortage]:
     """What the budget lacks for the jobs that a DAG would run and that ask a paid API; the ledger is read only then."""
     if params.budget is None or not any(job.resources.get("api_key", 0) for job in dag.needrun_jobs()):
         return []
-    from belle.cli import LEDGER
     from belle.views.graph import steps_of
     from belle.views.plan import plan_of
 
-    found = plan_of([], steps_of(dag), params, LEDGER)
+    found = plan_of([], steps_of(dag), params, ledger)
     if found.fits != "no" or found.usd is None or found.budget_usd is None:
         return []  # a model without a price is refused by the stage that would ask it
     paid = [line.step.name for line in found.lines if line.usd and line.usd.high]
