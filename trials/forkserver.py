@@ -1,8 +1,8 @@
 """Commands in processes forked from one that has imported their packages: trials spend their time on builds.
 
 ``python -m X``, ``belle``, ``dvc`` and ``snakemake`` still run in a process of their own each, with their own
-arguments, folder, environment and streams; none of our own modules is imported before the fork. ``Forkserver.path`` is a folder
-to put in front of PATH: the commands in it hand themselves over to the server.
+arguments, folder, environment and streams; none of our own modules is imported before the fork. ``Forkserver.path`` is
+a folder to put in front of PATH: the commands in it hand themselves over to the server.
 """
 
 from __future__ import annotations

@@ -5,8 +5,8 @@
 For each change the miniature world is built twice: by ``snakemake`` in a copy of the built world, and from nothing in
 an empty folder (``trials.truth``). **Missed** is a stage that had to run and did not, or a file whose bytes are not
 those of the build from nothing. **Needless** is a stage that ran without need. A stage has need when what was changed
-is its own (a setting it reads, code that it was seen to execute, its rule, a file it reads), or when a file that it reads
-comes out of the build from nothing otherwise than before.
+is its own (a setting it reads, code that it was seen to execute, its rule, a file it reads), or when a file that it
+reads comes out of the build from nothing otherwise than before.
 """
 
 from __future__ import annotations
