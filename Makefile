@@ -4,7 +4,7 @@ VENV := .venv
 READY := $(VENV)/.ready
 RUN := . $(VENV)/bin/activate &&
 
-.PHONY: build test lint tables lock clean-build
+.PHONY: build test lint tables lock publish
 
 build: $(READY)
 	$(RUN) snakemake
@@ -18,6 +18,14 @@ lint: $(READY)
 # Fails when the tables that this checkout builds are not the ones it carries.
 tables: build
 	git diff --exit-code -- results/tables data/eval dvc.yaml code.json
+
+# A trial of trials/ in full, its result written to docs/trials: `make trial-mutations`, -agreement, -kills, -corruption, -slurm.
+trial-%: $(READY)
+	$(RUN) python -m trials.$* --out docs/trials/$*.md
+
+# What the default targets are, for everybody who clones: into public/, a DVC remote that git carries.
+publish: $(READY)
+	$(RUN) dvc push -r public && git add public
 
 # requirements.lock from what is installed in .venv, for the packages that requirements.in names.
 lock: $(READY)

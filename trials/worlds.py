@@ -118,7 +118,7 @@ def _tracked() -> list[str]:
     listed = subprocess.run(command, cwd=ROOT, capture_output=True, check=True).stdout.split(b"\0")
     # nothing built elsewhere: neither its state nor a remote that other checkouts share
     names = (os.fsdecode(item) for item in listed if item)
-    return sorted({name for name in names if name != "dvc.lock" and not name.startswith("ondemand/")})
+    return sorted({name for name in names if name != "dvc.lock" and not name.startswith(("ondemand/", "public/"))})
 
 
 def copy_checkout(folder: Path) -> Path:
@@ -205,7 +205,7 @@ def _build_miniature(folder: Path) -> None:
     (folder / "world").mkdir(parents=True)
     world = World(copy_checkout(folder / "world"))
     shrink(world)
-    world.edit(".dvc/config", "../../belle-remote", "../../remote")
+    world.edit(".dvc/config", "../public", "../../remote")
     world.run("snakemake")
     world.run("dvc", "push", "-q", "--run-cache")
     commit(world.folder, "built")
