@@ -10,7 +10,7 @@ build: $(READY)
 	$(RUN) snakemake
 
 test: $(READY)
-	$(RUN) pytest
+	$(RUN) pytest -n 2 --dist loadfile
 
 lint: $(READY)
 	$(RUN) ruff check . && ruff format --check . && mypy && lint-imports && snakefmt --check Snakefile rules && snakemake --lint && belle dvc-yaml --check && python tools/readme_table.py --check

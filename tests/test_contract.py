@@ -52,7 +52,8 @@ def test_each_stage_is_a_function_of_its_arguments_and_section():
 def test_sections_are_stages():
     assert set(config.SECTIONS) <= set(cli.STAGES)
     registry = {"default_tables", "datasets", "bases", "models", "evals", "tables"}
-    assert set(config.Params.model_fields) == registry | set(config.SECTIONS)
+    about_the_build = {"pace", "budget"}
+    assert set(config.Params.model_fields) == registry | set(config.SECTIONS) | about_the_build
 
 
 def test_help_of_every_command_is_quick_and_loads_nothing_heavy():

@@ -168,7 +168,7 @@ def test_the_tokens_planned_for_the_tiny_world_are_within_a_tenth_of_those_used(
 
 def test_what_is_in_the_ledger_is_not_counted_and_what_is_missing_is(world: World) -> None:
     """The answers stand there, so the requests of the judge are known one by one."""
-    world.set("judge.tiny.max_tokens", 7000)
+    world.edit("src/belle/evaluate/judge.py", "    jsonl.write(\n", "    mutated = 1\n    jsonl.write(\n")
     assert asked(world, "plan")["totals"]["calls"] == {"expected": 0, "low": 0, "high": 0}
     removed = tokens = 0
     for path in sorted((world.folder / "data/ledger").glob("*.jsonl")):

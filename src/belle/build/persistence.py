@@ -339,6 +339,9 @@ def install(
             waiting = [chain[other] for other in self.depending[job] if other in chain]
             chain[job] = 1 + max(waiting, default=0)
         for job in self.needrun_jobs():
+            if stages.is_stage(job) and not self.reason(job).params_changed:
+                # Snakemake looks for no cause of a job's own where another job has one: both are told
+                self.reason(job).params_changed = self.workflow.persistence.params_changed(job)
             if self._priority[job] < snakemake.jobs.Job.HIGHEST_PRIORITY:
                 self._priority[job] += chain[job]
 
