@@ -18,7 +18,7 @@ from belle.build.tracing.strace import Access, Peer, Trace
 
 BOOKKEEPING = (
     ".belle", ".belle/hashes.json", ".belle/history.jsonl", ".belle/code-cache.json", ".belle/home*",
-    ".belle/parsed*", ".belle/torch-extensions*", "logs*",
+    ".belle/parsed*", ".belle/torch-extensions*", "logs*", ".dvc/tmp", ".dvc/tmp/lock",
 )  # fmt: skip
 """What the build itself keeps: nothing in it is part of a result, and every checkout has its own."""
 

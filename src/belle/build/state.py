@@ -6,9 +6,13 @@ of now, by content. DVC decides the same way; this does it without starting DVC,
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
+import os
+import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +25,8 @@ LOCKS = {"dvc.yaml": "dvc.lock", "ondemand/dvc.yaml": "ondemand/dvc.lock"}
 """Pipeline files and their locks: the default targets' stages, and those that were asked for by name."""
 
 HASHES = Path(".belle/hashes.json")
+DVC_BUSY = Path(".dvc/tmp/lock")
+"""What DVC holds (``flock``) whenever it reads or writes its files."""
 PARSED = Path(".belle/parsed")
 """Lock files as JSON, each with the digest of the bytes that it was read from."""
 _LARGE = 50_000
@@ -101,6 +107,30 @@ def _stages(lock: Path) -> dict[str, Any]:
     return stages
 
 
+@contextmanager
+def _nobody_writes(wait_s: float = 5.0) -> Iterator[None]:
+    """Hold off DVC, which rewrites dvc.lock in place for another job: half of it would read as a whole one.
+
+    Where its lock is held for longer (a long ``dvc push``, say), dvc.lock is not being written, and is read as it is.
+    """
+    try:
+        descriptor = os.open(DVC_BUSY, os.O_RDONLY)
+    except OSError:
+        yield  # DVC was never here
+        return
+    try:
+        until = time.monotonic() + wait_s
+        while time.monotonic() < until:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                time.sleep(0.02)
+        yield
+    finally:
+        os.close(descriptor)
+
+
 class State:
     """What dvc.lock says was built, and how it compares with what stands here now.
 
@@ -112,10 +142,11 @@ class State:
         self.hashes = hashes or Hashes(HASHES)
         self._values: dict[str, Any] = dict(values or {})
         self.locked: dict[str, dict[str, Any]] = {}
-        for lock in LOCKS.values():
-            if Path(lock).exists():
-                for name, entry in _stages(Path(lock)).items():
-                    self.locked.setdefault(name, entry)
+        with _nobody_writes():
+            for lock in LOCKS.values():
+                if Path(lock).exists():
+                    for name, entry in _stages(Path(lock)).items():
+                        self.locked.setdefault(name, entry)
         self._made = {out["path"]: out.get("md5") for entry in self.locked.values() for out in entry.get("outs", [])}
 
     def values(self, file: str) -> Any:

@@ -42,7 +42,9 @@ def checkout_of(source: Path, folder: Path) -> None:
     listed = subprocess.run(command, cwd=source, capture_output=True, check=True).stdout.split(b"\0")
     built = {out for _, outs in outputs(source).items() for out in outs} - {"code.json"}
     for name in (os.fsdecode(item) for item in listed if item):
-        if name == "dvc.lock" or name in built or name.startswith(("ondemand/", "public/")) or not (source / name).is_file():
+        if name == "dvc.lock" or name in built or name.startswith(("ondemand/", "public/")):
+            continue
+        if not (source / name).is_file():
             continue
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(source / name, folder / name)
