@@ -281,11 +281,11 @@ def trial(faults: int, seed: int, seconds: float, say: Callable[[str], None] = p
             world = copy_world(built_miniature(), folder / "world")
             places: list[Place] = [
                 Folder("cache", "", world.folder / ".dvc/cache"),
-                Folder("local remote", "local", folder / "remote"),
+                Folder("local remote", "public", folder / "remote"),
                 stack.enter_context(ssh(world, folder)),
                 stack.enter_context(s3(world)),
             ]
-            for name in ("local", "ssh", "s3"):
+            for name in ("public", "ssh", "s3"):
                 world.run("dvc", "push", "-q", "--run-cache", "-r", name)
             stack.callback(os.chdir, os.getcwd())
             os.chdir(world.folder)

@@ -57,7 +57,7 @@ def test_damage_is_named_and_a_build_mends_it(miniature: World, change):
 def test_without_a_remote_the_stage_runs_again(miniature: World):
     right = (miniature.folder / SCORE).read_bytes()
     _, place = damaged(miniature, SCORE, bit_flipped)
-    miniature.run("dvc", "remote", "modify", "--local", "local", "url", str(miniature.folder / "nowhere"))
+    miniature.run("dvc", "remote", "modify", "--local", "public", "url", str(miniature.folder / "nowhere"))
     os.unlink(miniature.folder / SCORE)
     assert miniature.build(SCORE) == {"score-tiny-tiny-base": "executed"}
     assert (miniature.folder / SCORE).read_bytes() == right == place.read_bytes()
