@@ -30,6 +30,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from dvc.utils.serialize import dump_yaml
+
 from belle import strict_yaml
 from belle.api.ledger import Ledger
 from trials.kills_report import render
@@ -328,7 +330,7 @@ def unbuild(folder: Path, stage: str | None) -> None:
         gone |= _objects(cache, lock["stages"].pop(name, None))
     for md5 in gone.difference(*(_objects(cache, entry) for entry in lock["stages"].values())):
         (cache / md5[:2] / md5[2:]).unlink(missing_ok=True)
-    (folder / "dvc.lock").write_text(json.dumps(lock, ensure_ascii=False), encoding="utf-8")
+    dump_yaml(str(folder / "dvc.lock"), lock)  # as DVC writes it: YAML 1.2, where 8097e25 must be quoted
     shutil.rmtree(folder / ".belle/checkpoints", ignore_errors=True)
     kind = stage.partition("-")[0] if stage else None
     if kind in (None, *ASKING):
