@@ -1,6 +1,7 @@
 # What all rules share: the checked params.yaml, and dvc.lock as the build state.
 import os
 import sys
+from functools import partial
 from pathlib import Path
 
 from belle import strict_yaml
@@ -38,7 +39,7 @@ install(
     (str(LEDGER),),
     needs.afterwards,
     None if checkout.is_here else values,
-    lambda dag: shortages(dag, params, LEDGER),
+    partial(shortages, params=params, ledger=LEDGER),
 )
 
 

@@ -10,7 +10,7 @@ import sys
 
 import belle
 from belle import cli, config
-from belle.build.persistence import LEANED_ON, LEANED_ON_IN_INSTANCES
+from belle.build.leaned_on import LEANED_ON, LEANED_ON_IN_INSTANCES
 
 
 def rules(project) -> dict[str, str]:

@@ -14,12 +14,13 @@ import ast
 import hashlib
 import json
 import os
-import re
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from belle.build import kept
+from belle.build.pins import Pins
 from belle.files import atomic_file
 
 PACKAGE = "belle"
@@ -41,9 +42,6 @@ TABLE = "STAGES"
 """The mapping in ``belle.cli`` from a command to its function and arguments: a stage depends on its own item only."""
 PARSING = frozenset({"_add_stage", "_option"})
 """What turns a command line into arguments: part of every stage, but not followed, or each would reach all others."""
-
-DISTRIBUTIONS = {"yaml": "pyyaml"}
-"""Import names that differ from the name of the package that brings them."""
 
 Target = tuple[str, str]
 """(module, definition); the definition ``*`` is all of the module, an external package is (name, ``""``)."""
@@ -243,42 +241,6 @@ class Code:
         }
 
 
-class Pins:
-    """The versions in requirements.lock; ``# via`` comments tell which package needs which."""
-
-    def __init__(self, lock: Path) -> None:
-        self.pinned: dict[str, str] = {}
-        self.needs: dict[str, set[str]] = {}
-        current = ""
-        for line in lock.read_text(encoding="utf-8").splitlines() if lock.exists() else []:
-            pin = re.match(r"([A-Za-z0-9._-]+)==([^\s;#]+)", line)
-            if pin:
-                current = _normal(pin[1])
-                self.pinned[current] = pin[2]
-            for needer in re.findall(r"# via (.+)", line):
-                for name in needer.split(","):
-                    self.needs.setdefault(_normal(name.strip()), set()).add(current)
-
-    def version(self, import_name: str) -> str:
-        """``version+digest``: a package's pin, and a digest over the pins of everything that it needs."""
-        name = _normal(DISTRIBUTIONS.get(import_name, import_name))
-        if name not in self.pinned:
-            return "not pinned"
-        closure: set[str] = set()
-        pending = [name]
-        while pending:
-            package = pending.pop()
-            for needed in self.needs.get(package, set()) - closure:
-                closure.add(needed)
-                pending.append(needed)
-        text = "\n".join(f"{package}=={self.pinned.get(package)}" for package in sorted(closure - {name}))
-        return f"{self.pinned[name]}+{hashlib.sha256(text.encode()).hexdigest()[:8]}"
-
-
-def _normal(name: str) -> str:
-    return re.sub(r"[-_.]+", "-", name).lower()
-
-
 def _key(source: Path) -> str:
     files = [*sorted((source / PACKAGE).rglob("*.py")), source.parent / LOCK_NAME]
     stats = [(str(path), *_stat(path)) for path in files]
@@ -297,19 +259,11 @@ def fingerprints(commands: list[str]) -> dict[str, Any]:
     """The fingerprint of each stage, from a cache where no source file's stat has changed."""
     folder = source()
     key = _key(folder) + " " + " ".join(commands)
-    try:
-        cached = json.loads(CACHE.read_text(encoding="utf-8"))
-        if cached["key"] == key:
-            return cached["fingerprints"]
-    except (OSError, ValueError, KeyError):
-        pass
+    if (known := kept.load(CACHE, key)) is not None:
+        return known
     code = Code(folder, folder.parent / LOCK_NAME)
     found = {command: code.fingerprint(command) for command in commands}
-    try:
-        with atomic_file(CACHE) as file:
-            json.dump({"key": key, "fingerprints": found}, file)
-    except OSError:
-        pass  # a folder that cannot be written only costs the cache
+    kept.save(CACHE, key, found)
     return found
 
 

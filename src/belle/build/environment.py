@@ -17,6 +17,8 @@ ASKING = frozenset({"generate", "judge"})
 FETCHING = frozenset({"fetch_dataset", "fetch_model"})
 COMPUTING = frozenset({"base", "sft", "gptq", "answer"})
 
+BUILD_PID = "BELLE_BUILD_PID"
+"""``host:pid`` of the Snakemake process that a stage ends with; it also names the build."""
 TRACE = "BELLE_TRACE"
 """Environment variable: the folder of the recorders of ``belle verify``, loaded into every process of a stage."""
 ENTERED = "BELLE_ENTERED"

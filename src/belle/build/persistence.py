@@ -1,7 +1,7 @@
 """Snakemake keeps the graph and the scheduling; its rerun decision becomes dvc.lock's.
 
-``install`` puts a persistence class into Snakemake and takes away the places where Snakemake acts on modification
-times. Every internal that is leaned on is listed in ``LEANED_ON`` and held by a contract test.
+``install`` puts a persistence class into Snakemake; ``belle.build.patches`` takes away the places where Snakemake acts
+on modification times. Every internal that is leaned on is listed in ``belle.build.leaned_on``.
 """
 
 from __future__ import annotations
@@ -15,59 +15,15 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from belle.build import code, library, pipeline, stages
+from belle.build import code, library, patches, pipeline, stages
+from belle.build.environment import BUILD_PID
 from belle.build.lock import BuildLock
 from belle.build.preflight import Shortage, check
 from belle.build.records import Built, OwnRules, kinds
-from belle.build.run import BUILD_PID, PLAN, in_project, run_dvc
+from belle.build.run import PLAN, run_dvc
 from belle.build.state import State
 from belle.errors import InputError
 from belle.files import atomic_file
-
-LEANED_ON = (
-    "snakemake.workflow.FilePersistence",
-    "snakemake.persistence.file.FilePersistence.lock",
-    "snakemake.persistence.file.FilePersistence.lock_warn_only",
-    "snakemake.persistence.file.FilePersistence.params_changed",
-    "snakemake.persistence.file.FilePersistence.input_changed",
-    "snakemake.persistence.file.FilePersistence.code_changed",
-    "snakemake.persistence.file.FilePersistence.software_stack_changed",
-    "snakemake.persistence.file.FilePersistence.has_metadata",
-    "snakemake.persistence.file.FilePersistence.has_outdated_metadata",
-    "snakemake.persistence.file.FilePersistence.incomplete",
-    "snakemake.persistence.file.FilePersistence.locked",
-    "snakemake.persistence.file.FilePersistence.started",
-    "snakemake.persistence.file.FilePersistence.finished",
-    "snakemake.persistence.file.FilePersistence.cleanup_metadata",
-    "snakemake.persistence.file.FilePersistence._read_record",
-    "snakemake.persistence.file.FilePersistence._unmark_incomplete",
-    "snakemake.persistence.file.FilePersistence._get_key",
-    "snakemake.persistence.MetadataRecord",
-    "snakemake.persistence.RECORD_FORMAT_VERSION",
-    "snakemake.persistence.ParamsChange",
-    "snakemake.io._IOFile.is_newer",
-    "snakemake.io._IOFile.touch",
-    "snakemake.dag.DAG.check_output_mtime",
-    "snakemake.dag.DAG.needrun_jobs",
-    "snakemake.dag.DAG.reason",
-    "snakemake.dag.DAG.update_priority",
-    "snakemake.dag.DAG.update_needrun",
-    "snakemake.dag.DAG.dependencies",
-    "snakemake.dag.DAG.get_outputs_with_changes",
-    "snakemake.settings.types.RerunTrigger.PARAMS",
-    "snakemake.workflow.Workflow.rerun_triggers",
-    "snakemake.workflow.Workflow.touch",
-    "snakemake.workflow.Workflow.log_provenance_info",
-    "snakemake.jobs.Job.remove_existing_output",
-    "snakemake.jobs.Job.cleanup",
-    "snakemake.io.flag",
-    "snakemake.utils.format",
-)
-
-LEANED_ON_IN_INSTANCES = {
-    "snakemake.dag.DAG": ("forcerules", "forcefiles", "omitforce", "depending", "_dependencies", "_priority"),
-}
-"""Attributes that a class sets in its ``__init__``."""
 
 
 def install(
@@ -94,14 +50,10 @@ def install(
     if not sent:
         os.environ[BUILD_PID] = f"{os.uname().nodename}:{os.getpid()}"
 
-    import snakemake.dag
-    import snakemake.io
-    import snakemake.jobs
     import snakemake.workflow
     from snakemake.exceptions import WorkflowError
     from snakemake.persistence import RECORD_FORMAT_VERSION, MetadataRecord, ParamsChange
     from snakemake.persistence.file import FilePersistence
-    from snakemake.settings.types import RerunTrigger
 
     if getattr(snakemake.workflow.FilePersistence, "is_belles", False):
         return  # each `use rule` statement reads the module anew
@@ -309,97 +261,11 @@ def install(
             with atomic_file(PLAN) as file:
                 json.dump(plan, file, ensure_ascii=False)
 
-    def untouched(self: Any, times: Any = None) -> None:
-        """Content decides, so a touch would only cost a second hashing."""
-
-    async def is_newer(self: Any, time: Any) -> bool:
-        return False
-
-    async def check_output_mtime(self: Any, job: Any, expanded_output: Any) -> None:
-        """An output restored from the cache may well be older than its inputs."""
-
-    remove_existing_output = snakemake.jobs.Job.remove_existing_output
-    cleanup = snakemake.jobs.Job.cleanup
-
-    async def keep_existing_output(self: Any) -> None:
-        if not stages.is_stage(self):  # DVC removes what it will write, and keeps what is right
-            await remove_existing_output(self)
-
-    async def keep_good_output(self: Any, skip_outputs: Any) -> None:
-        if not stages.is_stage(self):  # a stage writes under a temporary name: what has its name is whole
-            await cleanup(self, skip_outputs)
-
-    update_priority = snakemake.dag.DAG.update_priority
-
-    def longest_chain_first(self: Any) -> None:
-        """Among equals start the job that most jobs wait for in a row: the build ends sooner."""
-        update_priority(self)
-        chain: dict[Any, int] = {}
-        for job in reversed([job for level in self.toposorted() for job in level]):
-            waiting = [chain[other] for other in self.depending[job] if other in chain]
-            chain[job] = 1 + max(waiting, default=0)
-        for job in self.needrun_jobs():
-            if stages.is_stage(job) and not self.reason(job).params_changed:
-                # Snakemake looks for no cause of a job's own where another job has one: both are told
-                self.reason(job).params_changed = self.workflow.persistence.params_changed(job)
-            if self._priority[job] < snakemake.jobs.Job.HIGHEST_PRIORITY:
-                self._priority[job] += chain[job]
-
-    update_needrun = snakemake.dag.DAG.update_needrun
-
-    async def update_needrun_by_content(self: Any, *args: Any, **options: Any) -> None:
-        if RerunTrigger.PARAMS not in self.workflow.rerun_triggers:
-            raise WorkflowError(
-                "--rerun-triggers without `params` would miss changes: all causes of a rebuild come by that trigger, "
-                "decided by content. Leave the option away."
-            )
-        names = self.workflow.persistence.frozen
-        frozen = [job for job in self.jobs if stages.is_stage(job) and stages.name_of(job) in names] if names else []
-        cut = {job: dict(self._dependencies[job]) for job in frozen}
-        for job in frozen:
-            self._dependencies[job].clear()
-        files = {(before, job): self.depending[before].pop(job) for job in cut for before in cut[job]}
-        self.omitforce.update(frozen)
-        try:  # as DVC does: for this decision nothing comes before a frozen stage
-            await update_needrun(self, *args, **options)
-        finally:
-            for job in frozen:
-                self._dependencies[job].update(cut[job])
-            for (before, job), paths in files.items():
-                self.depending[before][job] = paths
-
-    get_outputs_with_changes = snakemake.dag.DAG.get_outputs_with_changes
-
-    async def outputs_with_changes(self: Any, change_type: Any, include_needrun: bool = True) -> list[Any]:
-        """For --list-changes: a stage's outputs by what its causes are."""
-        plain = await get_outputs_with_changes(self, change_type, include_needrun)
-        ours = [job for job in self.jobs if stages.is_stage(job) and stages.name_of(job) != stages.FINGERPRINT]
-        own = {str(path) for job in ours for path in job.output}
-        found = [job for job in ours if str(change_type) in kinds(self.workflow.persistence.causes(job))]
-        return [path for path in plain if str(path) not in own] + [path for job in found for path in job.output]
-
-    def log_provenance_info(self: Any) -> None:
-        """Snakemake's hint at this place names times and its metadata, which decide nothing here."""
-        needed = [job for job in self.dag.needrun_jobs(exclude_finished=False) if stages.is_stage(job)]
-        causes = [job for job in needed if getattr(self.dag.reason(job).params_changed, "causes", None)]
-        if causes:
-            snakemake.workflow.logger.info(
-                "Decided by content against dvc.lock. If you are sure that a change leaves an output as it is: "
-                f"`dvc commit -f STAGE`, here {', '.join(sorted(map(stages.name_of, causes)))}."
-            )
-
-    snakemake.io._IOFile.touch = untouched
-    snakemake.io._IOFile.is_newer = is_newer
-    snakemake.dag.DAG.check_output_mtime = check_output_mtime
-    snakemake.jobs.Job.remove_existing_output = keep_existing_output
-    snakemake.jobs.Job.cleanup = keep_good_output
+    patches.outputs()
     if sent:
         return  # what must run was decided where the build was started
     snakemake.workflow.FilePersistence = DvcLockPersistence
-    snakemake.dag.DAG.update_needrun = update_needrun_by_content
-    snakemake.dag.DAG.get_outputs_with_changes = outputs_with_changes
-    snakemake.workflow.Workflow.log_provenance_info = log_provenance_info
-    snakemake.dag.DAG.update_priority = longest_chain_first
+    patches.decision()
 
 
 def track(kept: tuple[str, ...], state: State | None = None) -> None:
@@ -417,6 +283,3 @@ def track(kept: tuple[str, ...], state: State | None = None) -> None:
         if known["outs"][0].get("md5") != now:
             run_dvc(["--quiet", "add", folder])
     state.hashes.save()
-
-
-__all__ = ["LEANED_ON", "in_project", "install", "track"]

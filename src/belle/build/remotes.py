@@ -17,13 +17,12 @@ from pathlib import Path
 from typing import Any
 
 from belle.build.cache import MISSING, OBJECTS, RUNS, Cache, Fault, md5_fault, object_path, run_fault
+from belle.build.environment import BUILD_PID
 from belle.errors import BelleError, InputError
 from belle.files import atomic_file, temporary_name
 
 PUBLIC = "public"
 """The remote that lies in this repository, for readers without an account: asked after the default one."""
-BUILD_PID = "BELLE_BUILD_PID"
-"""Environment variable that names the build: a remote that was silent once is asked no more in it."""
 ANSWER_S = 20.0
 """Seconds that a remote has for its first answer."""
 SILENT = Path(".belle/silent-remotes.json")

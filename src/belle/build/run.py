@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from belle.build import history, pipeline, restore
-from belle.build.environment import for_dvc, for_users_tools
+from belle.build.environment import BUILD_PID, for_dvc, for_users_tools
 from belle.build.failure import explain
 from belle.build.stages import DVC_FILE
 from belle.build.state import Stage, State
@@ -28,8 +28,6 @@ PLAN = Path(".belle/plan.json")
 EXECUTED_MARK = "BELLE_EXECUTED_MARK"
 """Environment variable: a file that the stage's command creates, so that a run can be told from a restored cache."""
 REASON = "BELLE_REASON"
-BUILD_PID = "BELLE_BUILD_PID"
-"""Environment variable: ``host:pid`` of the Snakemake process that a stage ends with."""
 
 
 def in_project() -> bool:

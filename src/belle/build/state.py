@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from belle import strict_yaml
+from belle.build import kept
 from belle.build.hashes import Hashes
-from belle.files import atomic_file
 
 LOCKS = {"dvc.yaml": "dvc.lock", "ondemand/dvc.yaml": "ondemand/dvc.lock"}
 """Pipeline files and their locks: the default targets' stages, and those that were asked for by name."""
@@ -90,20 +90,12 @@ def _stages(lock: Path) -> dict[str, Any]:
     """The stages of a lock file; reading YAML takes most of a decision's time, so the last reading is kept."""
     text = lock.read_bytes()
     digest = hashlib.sha256(text).hexdigest()
-    kept = PARSED / f"{lock.as_posix().replace('/', '-')}.json"
-    try:
-        cached = json.loads(kept.read_bytes())
-        if cached["of"] == digest:
-            return cached["stages"]
-    except (OSError, ValueError, KeyError):
-        pass
+    path = PARSED / f"{lock.as_posix().replace('/', '-')}.json"
+    if (known := kept.load(path, digest)) is not None:
+        return known
     stages = (strict_yaml.load(lock) or {}).get("stages") or {}
     if len(text) > _LARGE and json.loads(json.dumps(stages)) == stages:  # a key that is no text would come back as one
-        try:
-            with atomic_file(kept) as file:
-                json.dump({"of": digest, "stages": stages}, file)
-        except OSError:
-            pass  # a folder that cannot be written only costs the cache
+        kept.save(path, digest, stages)
     return stages
 
 

@@ -1,0 +1,46 @@
+"""Every internal of Snakemake that the build replaces or reads; a contract test fails when one is gone."""
+
+LEANED_ON = (
+    "snakemake.workflow.FilePersistence",
+    "snakemake.persistence.file.FilePersistence.lock",
+    "snakemake.persistence.file.FilePersistence.lock_warn_only",
+    "snakemake.persistence.file.FilePersistence.params_changed",
+    "snakemake.persistence.file.FilePersistence.input_changed",
+    "snakemake.persistence.file.FilePersistence.code_changed",
+    "snakemake.persistence.file.FilePersistence.software_stack_changed",
+    "snakemake.persistence.file.FilePersistence.has_metadata",
+    "snakemake.persistence.file.FilePersistence.has_outdated_metadata",
+    "snakemake.persistence.file.FilePersistence.incomplete",
+    "snakemake.persistence.file.FilePersistence.locked",
+    "snakemake.persistence.file.FilePersistence.started",
+    "snakemake.persistence.file.FilePersistence.finished",
+    "snakemake.persistence.file.FilePersistence.cleanup_metadata",
+    "snakemake.persistence.file.FilePersistence._read_record",
+    "snakemake.persistence.file.FilePersistence._unmark_incomplete",
+    "snakemake.persistence.file.FilePersistence._get_key",
+    "snakemake.persistence.MetadataRecord",
+    "snakemake.persistence.RECORD_FORMAT_VERSION",
+    "snakemake.persistence.ParamsChange",
+    "snakemake.io._IOFile.is_newer",
+    "snakemake.io._IOFile.touch",
+    "snakemake.dag.DAG.check_output_mtime",
+    "snakemake.dag.DAG.needrun_jobs",
+    "snakemake.dag.DAG.reason",
+    "snakemake.dag.DAG.update_priority",
+    "snakemake.dag.DAG.update_needrun",
+    "snakemake.dag.DAG.dependencies",
+    "snakemake.dag.DAG.get_outputs_with_changes",
+    "snakemake.settings.types.RerunTrigger.PARAMS",
+    "snakemake.workflow.Workflow.rerun_triggers",
+    "snakemake.workflow.Workflow.touch",
+    "snakemake.workflow.Workflow.log_provenance_info",
+    "snakemake.jobs.Job.remove_existing_output",
+    "snakemake.jobs.Job.cleanup",
+    "snakemake.io.flag",
+    "snakemake.utils.format",
+)
+
+LEANED_ON_IN_INSTANCES = {
+    "snakemake.dag.DAG": ("forcerules", "forcefiles", "omitforce", "depending", "_dependencies", "_priority"),
+}
+"""Attributes that a class sets in its ``__init__``."""
