@@ -37,7 +37,7 @@ from belle import strict_yaml
 from belle.build.persistence import install
 from belle.build.registry import Registry
 from belle.build.stages import in_git, stage
-from belle.cli import STAGES
+from belle.stages import STAGES
 
 registry = Registry(strict_yaml.load("params.yaml"))
 install(workflow, list(STAGES), (), lambda targets: [])

@@ -9,7 +9,7 @@ from belle.build import library
 from belle.build.persistence import install
 from belle.build.registry import Registry
 from belle.build.stages import in_git, metric, stage
-from belle.cli import LEDGER, STAGES
+from belle.stages import LEDGER, STAGES
 from belle.config import load, load_overridden
 from belle.errors import InputError
 from belle.needs import Needs

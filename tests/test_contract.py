@@ -9,7 +9,7 @@ import subprocess
 import sys
 
 import belle
-from belle import cli, config
+from belle import config, settings, stages
 from belle.build.leaned_on import LEANED_ON, LEANED_ON_IN_INSTANCES
 
 
@@ -22,26 +22,26 @@ def rules(project) -> dict[str, str]:
 
 
 def stage_function(name: str):
-    source = inspect.getsource(cli.STAGES[name][0])
+    source = inspect.getsource(stages.STAGES[name][0])
     module = re.search(rf"from (belle\.[\w.]+) import {name}$", source, re.M)
-    assert module, f"belle.cli:{name} does not import the function {name}"
+    assert module, f"belle.stages:{name} does not import the function {name}"
     assert module[1].rpartition(".")[2] == name
     return getattr(importlib.import_module(module[1]), name)
 
 
 def test_each_rule_is_a_subcommand_and_each_subcommand_a_rule(project):
-    assert set(rules(project)) == {*cli.STAGES, "fingerprint"}
+    assert set(rules(project)) == {*stages.STAGES, "fingerprint"}
     for name, body in rules(project).items():
         assert re.search(rf"belle {name} ", body), name
         assert re.search(rf'"logs/{name}(-\{{\w+\}})*\.log"', body), f"{name}: the log names the stage"
 
 
 def test_each_stage_is_a_function_of_its_arguments_and_section():
-    for name, (command, _) in cli.STAGES.items():
+    for name, (command, _) in stages.STAGES.items():
         function = stage_function(name)
         parameters = inspect.signature(function).parameters
         assert all(item.kind is inspect.Parameter.KEYWORD_ONLY for item in parameters.values()), name
-        section = config.SECTIONS.get(name)
+        section = settings.SECTIONS.get(name)
         if section:
             missing = set(section.model_fields) - set(parameters)
             assert not missing, f"{name}: its section has {missing}, its function does not"
@@ -50,10 +50,10 @@ def test_each_stage_is_a_function_of_its_arguments_and_section():
 
 
 def test_sections_are_stages():
-    assert set(config.SECTIONS) <= set(cli.STAGES)
+    assert set(settings.SECTIONS) <= set(stages.STAGES)
     registry = {"default_tables", "datasets", "bases", "models", "evals", "tables"}
     about_the_build = {"pace", "budget"}
-    assert set(config.Params.model_fields) == registry | set(config.SECTIONS) | about_the_build
+    assert set(config.Params.model_fields) == registry | set(settings.SECTIONS) | about_the_build
 
 
 def test_help_of_every_command_is_quick_and_loads_nothing_heavy():

@@ -24,6 +24,8 @@ from belle import strict_yaml
 from trials.truth import Truth
 from trials.worlds import World
 
+APART = ("belle/build/", "belle/cli.py", "belle/config.py", "belle/entries.py", "belle/commands/")
+"""Code that runs in a stage's process and that no result depends on."""
 MODELS = ("tiny-base", "belle-tiny", "belle-tiny-gptq")
 NONE: frozenset[str] = frozenset()
 
@@ -266,7 +268,7 @@ def code(executed: dict[str, set[tuple[str, str]]], source: Path, chance: random
         path = str(file.relative_to(source))
         functions = _functions(file)
         known = {name: stages for name, stages in callers.get(path, {}).items() if name in functions}
-        if known and not path.startswith(("belle/build/", "belle/cli.py", "belle/config.py", "belle/commands/")):
+        if known and not path.startswith(APART):
             name = chance.choice(sorted(known))
             yield Mutation("code", f"{path}: {name}", _statement(path, functions[name]), frozenset(known[name]))
         elif functions:

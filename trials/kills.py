@@ -120,7 +120,7 @@ class Processes:
             return "wrapper"
         if words[1:3] == ["-m", "dvc"]:
             return "dvc"
-        if words[1:3] == ["-m", "belle.api.sender"]:
+        if words[1:3] == ["-m", "belle.api.serve"]:
             return "sender"
         if len(words) > 1 and words[1].endswith("/bin/belle"):
             return "stage"

@@ -10,260 +10,44 @@ from __future__ import annotations
 import difflib
 import re
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
 from belle import strict_yaml
+from belle.entries import (
+    BaseEntry,
+    Dataset,
+    Eval,
+    GeneratedDataset,
+    HubBase,
+    Model,
+    PublishedDataset,
+    ReleasedModel,
+    ScratchBase,
+    Table,
+    TrainedModel,
+)  # fmt: skip
 from belle.errors import InputError
-
-Name = Annotated[str, Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$", max_length=60)]
-OneLine = Annotated[str, Field(pattern=r"^[^\n]*$")]
-"""Text that can stand in a command; a line end is written as ``\\n``."""
-Fraction = Annotated[float, Field(ge=0, le=1)]
-PositiveInt = Annotated[int, Field(ge=1)]
-Count = Annotated[int, Field(ge=0)]
-PositiveFloat = Annotated[float, Field(gt=0)]
-BaseUrl = Annotated[str, Field(pattern=r"^(offline|https?://\S+)$")]
+from belle.settings import (
+    SECTIONS,
+    Answer,
+    Base,
+    Budget,
+    Clean,
+    Corpus,
+    Evalset,
+    Generate,
+    Gptq,
+    Judge,
+    Name,
+    Pace,
+    Section,
+    Sft,
+)  # fmt: skip
 
 RESERVED_ENDINGS = ("-gptq", "-enc")
 """Endings that rules add to a model's name, so no entry may carry them."""
-
-
-class Section(BaseModel):
-    """A mapping of params.yaml: strict types, frozen, no unknown keys."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
-
-# --- one section per stage ------------------------------------------------------------------------------------
-
-
-class Corpus(Section):
-    """How much of the tiny world's text is written."""
-
-    sentences: PositiveInt
-    seed: Count
-
-
-class Evalset(Section):
-    """How many rows the tiny world's evaluation set has in each split."""
-
-    rows_per_split: PositiveInt
-    seed: Count
-
-
-class Generate(Section):
-    """Self-Instruct: whom to ask, how, and for how many rows."""
-
-    base_url: BaseUrl
-    model: str
-    rows: PositiveInt
-    shots: PositiveInt
-    tasks: Annotated[int, Field(ge=2, le=40)]
-    temperature: Annotated[float, Field(ge=0, le=2)]
-    top_p: Annotated[float, Field(gt=0, le=1)]
-    max_tokens: PositiveInt
-    stop: Annotated[list[OneLine], Field(max_length=4)]
-    seed: Count
-
-
-class Clean(Section):
-    """Which filters a raw row must pass, and how new it must be."""
-
-    filters: list[str]
-    compare: Literal["instruction", "instruction+input"]
-    novelty_threshold: Annotated[float, Field(gt=0, le=2)]
-    min_output_chars: Count
-    max_output_chars: PositiveInt
-
-
-class Base(Section):
-    """A tiny LLaMA-shaped model and its pretraining."""
-
-    vocab_size: Annotated[int, Field(ge=300)]
-    hidden_size: PositiveInt
-    num_hidden_layers: PositiveInt
-    num_attention_heads: PositiveInt
-    intermediate_size: PositiveInt
-    context_length: PositiveInt
-    steps: PositiveInt
-    per_device_train_batch_size: PositiveInt
-    learning_rate: PositiveFloat
-    warmup_ratio: Fraction
-    weight_decay: Annotated[float, Field(ge=0)]
-    adam_beta2: Annotated[float, Field(gt=0, lt=1)]
-    threads: PositiveInt
-    seed: Count
-
-
-class Sft(Section):
-    """Fine-tuning; ``lora_r`` 0 is full fine-tuning, ``deepspeed`` the path of its settings or empty."""
-
-    prompt_format: str
-    cutoff_len: PositiveInt
-    per_device_train_batch_size: PositiveInt
-    gradient_accumulation_steps: PositiveInt
-    num_train_epochs: PositiveFloat
-    learning_rate: PositiveFloat
-    lr_scheduler_type: Literal["linear", "cosine", "constant", "constant_with_warmup"]
-    warmup_ratio: Fraction
-    weight_decay: Annotated[float, Field(ge=0)]
-    adam_beta2: Annotated[float, Field(gt=0, lt=1)]
-    bf16: bool
-    gradient_checkpointing: bool
-    lora_r: Count
-    lora_alpha: Count
-    lora_dropout: Annotated[float, Field(ge=0, lt=1)]
-    lora_target_modules: list[str]
-    deepspeed: str
-    threads: PositiveInt
-    seed: Count
-
-
-class Gptq(Section):
-    """GPTQ and its calibration."""
-
-    bits: Literal[2, 3, 4, 8]
-    group_size: Literal[-1, 16, 32, 64, 128, 256, 512, 1024]
-    desc_act: bool
-    damp_percent: Annotated[float, Field(gt=0, lt=1)]
-    calibration_rows: PositiveInt
-    calibration_max_length: PositiveInt
-    threads: PositiveInt
-    seed: Count
-
-
-class Answer(Section):
-    """How a model answers an evaluation set."""
-
-    max_new_tokens: PositiveInt
-    batch_size: PositiveInt
-    do_sample: bool
-    temperature: Annotated[float, Field(ge=0, le=2)]
-    top_p: Annotated[float, Field(gt=0, le=1)]
-    prompt_format: str
-    threads: PositiveInt
-    seed: Count
-
-
-class Judge(Section):
-    """Whom to ask for verdicts, and how."""
-
-    base_url: BaseUrl
-    model: str
-    temperature: Annotated[float, Field(ge=0, le=2)]
-    max_tokens: PositiveInt
-
-
-# --- about the build, not about any result ----------------------------------------------------------------------
-
-
-class Pace(Section):
-    """How a stage goes about its work. No result depends on it, so a change reruns nothing."""
-
-    in_flight: Annotated[int, Field(ge=1, le=2048)]
-    timeout_s: PositiveFloat
-    save_steps: PositiveInt
-
-
-class Price(Section):
-    """USD per million tokens."""
-
-    prompt: Annotated[float, Field(ge=0)]
-    completion: Annotated[float, Field(ge=0)]
-
-
-class Budget(Section):
-    """What all that the ledger holds may cost, and prices that the price table lacks or that differ from it."""
-
-    max_cost_usd: Annotated[float, Field(ge=0)]
-    prices: dict[str, Price]
-
-
-# --- the registry ---------------------------------------------------------------------------------------------
-
-
-class GeneratedDataset(Section):
-    """Rows asked anew from a chat API by Self-Instruct."""
-
-    kind: Literal["generated"]
-    seeds: str
-    generate: str
-    clean: str
-
-
-class PublishedDataset(Section):
-    """Rows published on the Hugging Face hub (or a local folder that ``datasets`` can load)."""
-
-    kind: Literal["published"]
-    hub: Annotated[str, Field(pattern=r"^[\w./-]+$")]
-    revision: Annotated[str, Field(pattern=r"^[\w./-]+$")]
-    split: Annotated[str, Field(pattern=r"^[\w\[\]:%.-]+$")]
-    licence: str
-    clean: str
-
-
-class ScratchBase(Section):
-    """A tiny base model trained here from scratch."""
-
-    kind: Literal["scratch"]
-    corpus: str
-    base: str
-
-
-class HubBase(Section):
-    """A published base model; its size is stated so that a plan can be checked without the weights."""
-
-    kind: Literal["hub"]
-    hub: Annotated[str, Field(pattern=r"^[\w./-]+$")]
-    revision: Annotated[str, Field(pattern=r"^[\w./-]+$")]
-    parameters: PositiveInt
-    disk_gb: PositiveFloat
-
-
-class TrainedModel(Section):
-    """A model fine-tuned here; ``gpus`` is how many it trains on (0: the CPU will do)."""
-
-    kind: Literal["trained"]
-    base: str
-    dataset: str
-    data_fraction: Annotated[float, Field(gt=0, le=1)]
-    sft: str
-    gpus: Count
-
-
-class ReleasedModel(Section):
-    """A model published only as XOR with a base: ``release`` is the encrypted folder, ``key`` a name or a file.
-
-    ``dataset`` names what it was trained on: GPTQ calibrates on it.
-    """
-
-    kind: Literal["released"]
-    release: str
-    key: str
-    dataset: str
-
-
-class Eval(Section):
-    """An evaluation set, and how it is answered and judged."""
-
-    path: str
-    answer: str
-    judge: str
-
-
-class Table(Section):
-    """Models side by side on one evaluation set."""
-
-    title: Annotated[str, Field(pattern=r"^[^\"$`\\\n]+$")]
-    eval: str
-    models: Annotated[list[str], Field(min_length=1)]
-
-
-Dataset = Annotated[GeneratedDataset | PublishedDataset, Field(discriminator="kind")]
-BaseEntry = Annotated[ScratchBase | HubBase, Field(discriminator="kind")]
-Model = Annotated[TrainedModel | ReleasedModel, Field(discriminator="kind")]
 
 
 class Params(Section):
@@ -300,19 +84,6 @@ class Params(Section):
         results = [f"results/{kind}/{eval_}/{model}.{end}" for eval_, model in rows for kind, end in kinds]
         return [*(f"models/{model}" for _, model in rows), *results]
 
-
-SECTIONS: dict[str, type[Section]] = {
-    "corpus": Corpus,
-    "evalset": Evalset,
-    "generate": Generate,
-    "clean": Clean,
-    "base": Base,
-    "sft": Sft,
-    "gptq": Gptq,
-    "answer": Answer,
-    "judge": Judge,
-}
-"""The stages that read settings, and the type of a recipe of theirs."""
 
 _POSSIBLE_KIND = re.compile(r"^(generated|published|scratch|hub|trained|released)$")
 

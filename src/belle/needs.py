@@ -10,7 +10,8 @@ from __future__ import annotations
 from typing import Any
 
 from belle.build.preflight import Shortage, api_key_missing
-from belle.config import GeneratedDataset, HubBase, Params, ScratchBase, TrainedModel
+from belle.config import Params
+from belle.entries import GeneratedDataset, HubBase, ScratchBase, TrainedModel
 
 WEIGHTS, GRADIENTS, OPTIMIZER = 2, 2, 12
 PROCESS_MB = 4000

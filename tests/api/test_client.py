@@ -17,8 +17,9 @@ from aiohttp import web
 from stub_api import StubApi, completion
 
 from belle.api.client import Client, Request, ask
-from belle.api.ledger import Ledger, request_digest
+from belle.api.ledger import Ledger
 from belle.api.provider import endpoint_name, provider
+from belle.api.request import request_digest
 from belle.api.sender import Sender
 from belle.errors import BelleError, InputError
 
@@ -221,7 +222,8 @@ ASKER = """
 import sys
 from pathlib import Path
 from belle.api.client import Request, ask
-from belle.api.ledger import Ledger, request_digest
+from belle.api.ledger import Ledger
+from belle.api.request import request_digest
 requests = [Request("m", [{"role": "user", "content": f"第{i}问"}], {}, i) for i in range(int(sys.argv[3]))]
 replies = ask(requests, ledger=Ledger(Path(sys.argv[1])), base_url=sys.argv[2], endpoint="stub", api_key="k",
               in_flight=8, timeout_s=10, describe="twin")

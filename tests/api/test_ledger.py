@@ -14,8 +14,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from belle.api.ledger import Entry, Ledger, request_digest
+from belle.api.ledger import Entry, Ledger
 from belle.api.process import process, this_process
+from belle.api.request import request_digest
 from belle.errors import BelleError
 
 
@@ -261,7 +262,8 @@ def test_threads_and_forked_processes_write_whole_lines(tmp_path: Path) -> None:
 WRITER = """
 import random, sys
 from pathlib import Path
-from belle.api.ledger import Entry, Ledger, request_digest
+from belle.api.ledger import Entry, Ledger
+from belle.api.request import request_digest
 ledger, worker = Ledger(Path(sys.argv[1])), int(sys.argv[2])
 for sample in range(worker, 10**9, 10):
     request = {"endpoint": "e", "model": "m", "messages": [], "params": {}, "sample": sample}

@@ -27,7 +27,7 @@ def test_the_table_names_its_date_and_source_and_both_rates_of_each_model() -> N
 def test_no_stage_reaches_the_table_so_a_new_price_reruns_nothing(project: Path) -> None:
     code = Code(project / "src", project / "requirements.lock")
     for stage in ("generate", "judge"):
-        reached = code.reached(("belle.cli", stage))[0]["belle.api.prices"]
+        reached = code.reached(("belle.stages", stage))[0]["belle.api.prices"]
         assert "Prices" in reached
         assert not reached & {"TABLE", "load"}
 

@@ -8,7 +8,7 @@ from belle.build.code import Code
 
 FILES = {
     "belle/__init__.py": "",
-    "belle/cli.py": '''
+    "belle/stages.py": '''
         """Commands."""
         def train(args):
             from belle.train import train
@@ -129,7 +129,7 @@ def changed(source, file, old, new):
         ("train.py", "UNUSED = 5", "UNUSED = 6"),
         ("train.py", "def other():", "def renamed():"),
         ("numbers.py", "def load(x):\n", "def load(x, y=1):\n"),
-        ("cli.py", "def main():", "def main(argv=None):"),
+        ("stages.py", "def main():", "def main(argv=None):"),
     ],
 )
 def test_what_changes_nothing(source, file, old, new):
@@ -144,7 +144,7 @@ def test_what_changes_nothing(source, file, old, new):
         ("numbers.py", "RATE = 0.5", "RATE = 0.6", {"train"}),
         ("numbers.py", "FACTOR = 2", "FACTOR = 3", {"score"}),
         ("shapes.py", "SIZE = 1\n", "SIZE = 2\n", {"train"}),
-        ("cli.py", "train(args.x)", "train(args.y)", {"train"}),
+        ("stages.py", "train(args.x)", "train(args.y)", {"train"}),
         ("server.py", "PORT = 1", "PORT = 2", {"serve"}),
         ("numbers.py", "import yaml", "import yaml\nprint('effect')", {"train", "score"}),
         ("__init__.py", "", "", set()),
@@ -172,7 +172,7 @@ def test_python_s_minor_version_is_recorded(source):
 
 
 def test_every_package_that_the_project_reaches_is_pinned(project):
-    from belle.cli import STAGES
+    from belle.stages import STAGES
 
     code = Code(project / "src", project / "requirements.lock")
     for stage in STAGES:

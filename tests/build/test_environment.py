@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from belle import cli
+from belle import stages
 from belle.build import environment
 from belle.build.environment import ENTERED, PINNED, declared, for_dvc, hermetic
 from trials.worlds import World
@@ -33,9 +33,9 @@ SEES = """
 
 
 def test_groups_are_stages():
-    assert environment.ASKING == cli.ASKING
-    assert set(cli.STAGES) >= environment.ASKING | environment.FETCHING | environment.COMPUTING
-    assert all(variable.stages <= set(cli.STAGES) and variable.reason for variable in environment.VISIBLE)
+    assert environment.ASKING == stages.ASKING
+    assert set(stages.STAGES) >= environment.ASKING | environment.FETCHING | environment.COMPUTING
+    assert all(variable.stages <= set(stages.STAGES) and variable.reason for variable in environment.VISIBLE)
 
 
 def test_what_is_not_declared_is_gone_and_what_matters_is_pinned(tmp_path: Path):
@@ -55,7 +55,7 @@ def test_the_code_that_runs_is_the_checkouts(tmp_path: Path):
 
 def test_each_stage_sees_what_its_kind_needs(tmp_path: Path):
     given = {"OPENAI_API_KEY": "k", "HF_TOKEN": "t", "CUDA_VISIBLE_DEVICES": "1", "HTTPS_PROXY": "p", "HOME": "/h"}
-    kept = {name: set(hermetic(given, name, tmp_path)) & set(given) - {"HOME"} for name in cli.STAGES}
+    kept = {name: set(hermetic(given, name, tmp_path)) & set(given) - {"HOME"} for name in stages.STAGES}
     assert kept["judge"] == kept["generate"] == {"OPENAI_API_KEY", "HTTPS_PROXY"}
     assert kept["fetch_model"] == {"HF_TOKEN", "HTTPS_PROXY"}
     assert kept["sft"] == kept["answer"] == {"CUDA_VISIBLE_DEVICES"}

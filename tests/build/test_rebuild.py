@@ -51,6 +51,26 @@ def test_fresh_clone_pull_and_scrambled_times(miniature: World, tmp_path: Path):
     assert clone.build() == {}
 
 
+@pytest.mark.parametrize("held", ["committed", "staged"])
+def test_a_damaged_table_comes_back_from_git(miniature: World, held: str):
+    path = miniature.folder / "results" / "tables" / "tiny.md"
+    whole = path.read_bytes()
+    if held == "staged":
+        miniature.set("tables.tiny.title", "Not committed")
+        assert miniature.build() == {"table-tiny": "executed"}
+        whole = path.read_bytes()
+        miniature.run("git", "add", "results")
+    path.write_bytes(whole[: len(whole) // 2])
+    assert miniature.build() == {"table-tiny": "restored"}
+    assert path.read_bytes() == whole
+    # what nobody holds is made again
+    miniature.run("git", "rm", "-q", "--cached", "results/tables/tiny.md")
+    miniature.run("git", "-c", "user.name=t", "-c", "user.email=t@example.org", "commit", "-q", "-m", "less")
+    path.unlink()
+    assert miniature.build() == {"table-tiny": "executed"}
+    assert path.read_bytes() == whole
+
+
 @pytest.mark.parametrize(
     ("key", "value", "cause", "roots"),
     [

@@ -39,12 +39,13 @@ def test_what_is_missing_is_named_with_its_cure(tmp_path: Path) -> None:
 
 @here
 @pytest.mark.slow
+@pytest.mark.timeout(1200)  # later than the build's own limit, whose message says what stood still
 def test_build_survives_the_death_of_a_node(checkout: Path, built_once: Path, tmp_path: Path) -> None:
     world = World(checkout)
     shrink(world)
     (tmp_path / "cluster").mkdir()
     with running(tmp_path / "cluster", nodes=2) as cluster:
-        done = build(cluster, world, *SOON, "models/tiny-base", kill_during="base-tiny-base", linger_s=1)
+        done = build(cluster, world, *SOON, "models/tiny-base", kill_during="base-tiny-base", linger_s=1, timeout_s=600)
         assert [job.stage for job in done.jobs] == ["corpus-tiny", "base-tiny-base"]
         assert [(job.stage, job.restarts, job.state) for job in done.requeued] == [("base-tiny-base", 1, "COMPLETED")]
         assert done.requeued[0].node in set(cluster.nodes) - {done.killed}
@@ -56,7 +57,7 @@ def test_build_survives_the_death_of_a_node(checkout: Path, built_once: Path, tm
         shutil.rmtree(world.folder / "models" / "tiny-base")
         later = time.time() + 3600
         os.utime(world.folder / "data" / "corpus" / "tiny.txt", (later, later))
-        build(cluster, world, *SOON, "models/tiny-base")
+        build(cluster, world, *SOON, "models/tiny-base", timeout_s=200)
         assert world.history()[-1]["outcome"] == "restored"
     assert not [path for path in (tmp_path / "cluster").glob("*.pid") if _runs(path)]
 

@@ -23,6 +23,8 @@ from trials.slurm.cluster import Cluster, Job
 from trials.worlds import World
 
 PROFILE = "profiles/slurm"
+LOG = Path(".belle/trial.log")
+"""What Snakemake says, in a world."""
 
 
 @dataclass
@@ -61,7 +63,7 @@ def build(
         BelleError: Snakemake failed or took longer than ``timeout_s``, or ended before the stage was seen.
     """
     before = {job.number for job in cluster.jobs()}
-    log = world.folder / ".belle" / "trial.log"
+    log = world.folder / LOG
     log.parent.mkdir(exist_ok=True)
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     environment = {
@@ -78,7 +80,11 @@ def build(
         try:
             while process.poll() is None:
                 if time.monotonic() - started > timeout_s:
-                    raise _fault(f"took longer than {timeout_s:.0f} s", log)
+                    raise _fault(
+                        f"took longer than {timeout_s:.0f} s; killed so far: {killed or 'no node'}", world, cluster
+                    )
+                if held := [job.stage for job in cluster.jobs() if "held" in job.reason.lower()]:
+                    raise _fault(f"Slurm holds {', '.join(held)} back for ever", world, cluster)
                 if kill_during and not killed and (node := _running(cluster, kill_during)):
                     time.sleep(linger_s)
                     killed, killed_after_s = node, time.monotonic() - started
@@ -90,9 +96,9 @@ def build(
                 process.wait()
     said = log.read_text(encoding="utf-8", errors="replace")
     if process.returncode:
-        raise _fault(f"ended with {process.returncode}", log)
+        raise _fault(f"ended with {process.returncode}", world, cluster)
     if kill_during and not killed:
-        raise _fault(f"ended before {kill_during} was seen on a node", log)
+        raise _fault(f"ended before {kill_during} was seen on a node", world, cluster)
     jobs = [job for job in cluster.jobs() if job.number not in before]
     submitted: dict[str, int] = {}
     for job in jobs:
@@ -100,8 +106,11 @@ def build(
     return Build(time.monotonic() - started, jobs, said, killed, processes, killed_after_s, submitted)
 
 
-def _fault(what: str, log: Path) -> BelleError:
-    return BelleError(f"{what}:\n{log.read_text(encoding='utf-8', errors='replace')[-6000:]}", where="snakemake")
+def _fault(what: str, world: World, cluster: Cluster) -> BelleError:
+    """The fault with what everybody said last: Snakemake, its jobs, Slurm."""
+    logs = [world.folder / LOG, *sorted((world.folder / ".snakemake" / "slurm_logs").rglob("*.log"))]
+    said = [f"--- {path.name}\n{path.read_text(encoding='utf-8', errors='replace')[-3000:]}" for path in logs]
+    return BelleError("\n".join([f"{what}:", *said, cluster.condition()]), where="snakemake")
 
 
 def _running(cluster: Cluster, stage: str) -> str:

@@ -58,6 +58,7 @@ class Job:
     stage: str
     node: str
     state: str
+    reason: str
     restarts: int
     seconds: int
 
@@ -93,7 +94,8 @@ class Cluster:
                 found.append(
                     Job(
                         int(fields["JobId"]), _stage(fields.get("Comment", "")), fields.get("NodeList", ""),
-                        fields["JobState"], int(fields.get("Restarts", 0)), hours * 3600 + minutes * 60 + seconds,
+                        fields["JobState"], fields.get("Reason", ""),
+                        int(fields.get("Restarts", 0)), hours * 3600 + minutes * 60 + seconds,
                     )
                 )  # fmt: skip
         return sorted(found, key=lambda job: job.number)
@@ -178,15 +180,21 @@ class Cluster:
         while not reached():
             ended = [name for name, daemon in self._daemons.items() if daemon.poll() is not None]
             if ended or time.monotonic() > end:
-                said = "".join(
-                    f"\n--- {path.name}\n{path.read_text(errors='replace')[-1500:]}"
-                    for path in sorted([*self.folder.glob("*.out"), *self.folder.glob("*.log")])
-                )
                 raise BelleError(
-                    f"waited for it that {what}" + (f"; {', '.join(ended)} ended" if ended else "") + said,
+                    f"waited for it that {what}" + (f"; {', '.join(ended)} ended" if ended else "") + self.condition(),
                     where="the Slurm of this trial",
                 )
             time.sleep(0.1)
+
+    def condition(self) -> str:
+        """What Slurm says of its jobs and nodes, and the end of each daemon's log."""
+        said = ""
+        for words in (("scontrol", "show", "job", "--oneliner"), ("sinfo", "--Node", "--long")):
+            with contextlib.suppress(BelleError, subprocess.TimeoutExpired):
+                said += f"\n--- {' '.join(words)}\n{self.ask(*words)}"
+        for path in sorted([*self.folder.glob("*.out"), *self.folder.glob("*.log")]):
+            said += f"\n--- {path.name}\n{path.read_text(errors='replace')[-1500:]}"
+        return said
 
     def stop(self) -> None:
         """End every job and every daemon."""

@@ -17,7 +17,8 @@ from tqdm import tqdm
 from belle import jsonl
 from belle.api.body import read_body
 from belle.api.budget import Budget
-from belle.api.ledger import Ledger, request_digest
+from belle.api.ledger import Ledger
+from belle.api.request import request_digest
 from belle.errors import BelleError, InputError
 
 
@@ -76,7 +77,7 @@ def ask(
 class Client:
     """A ledger, and a sender for what is not in it; a context manager.
 
-    The sender (``belle.api.sender``) is a process of its own, started when there is something to send. It alone
+    The sender (``belle.api.serve``) is a process of its own, started when there is something to send. It alone
     talks to the API, and it outlives this process by what is under way, so that kill -9 loses no reply.
 
     Args:
@@ -197,7 +198,7 @@ class Client:
             paths = [source, *filter(None, [os.environ.get("PYTHONPATH")])]
             self._said = self._pipes.enter_context(tempfile.TemporaryFile())  # noqa: SIM115
             self._sender = subprocess.Popen(
-                [sys.executable, "-m", "belle.api.sender"],
+                [sys.executable, "-m", "belle.api.serve"],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=self._said,

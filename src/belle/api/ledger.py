@@ -9,48 +9,24 @@ A folder of JSON Lines, ``<first hex digit of the digest>.jsonl``, only ever app
 An intent without a reply whose sender is dead, or that was released as "possibly", may have been paid.
 """
 
-import json
 import os
-import re
 import tempfile
 import threading
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from hashlib import sha256
 from pathlib import Path
 from typing import IO, Any
 
 from belle import jsonl
+from belle.api.index import Index, parse
 from belle.api.process import Process, process, this_process
-from belle.api.shard import Shard
+from belle.api.request import FIELDS
+from belle.api.shard import Shard, no_room
 from belle.errors import BelleError
 
-FIELDS = frozenset({"endpoint", "model", "messages", "params", "sample"})
-"""What makes a request; nothing else of it is hashed or stored."""
-
-SAMPLING = frozenset({
-    "temperature", "top_p", "max_tokens", "max_completion_tokens", "stop", "seed", "n", "logit_bias",
-    "presence_penalty", "frequency_penalty", "response_format", "reasoning_effort",
-})  # fmt: skip
-"""The parameters a request may carry. A list, so that no header or key can slip into the ledger among them."""
-
-_HEAD = re.compile(rb'\{"kind": "(reply|intent)", "digest": "([0-9a-f]{64})"')
 _SHARDS = "0123456789abcdef"
-
-
-def request_digest(request: Mapping[str, Any]) -> str:
-    """SHA-256 (64 hex digits) of the canonical ``{endpoint, model, messages, params, sample}``.
-
-    Raises:
-        ValueError: a field is missing or too many, or a parameter is not one of ``SAMPLING``.
-    """
-    if request.keys() != FIELDS:
-        raise ValueError(f"a request has the fields {sorted(FIELDS)}, found {sorted(request)}")
-    if unknown := request["params"].keys() - SAMPLING:
-        raise ValueError(f"not sampling parameters: {sorted(unknown)}")
-    return sha256(jsonl.canonical(dict(request))).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -79,15 +55,6 @@ class Claims:
     possibly_paid: list[str] = field(default_factory=list)
 
 
-@dataclass
-class _Index:
-    """What one shard holds: where the replies stand, and the intents without a reply (offset << 32 | length)."""
-
-    replies: dict[bytes, int] = field(default_factory=dict)
-    open: dict[bytes, int] = field(default_factory=dict)
-    released: set[bytes] = field(default_factory=set)
-
-
 class Ledger:
     """The replies of a folder, shared by any number of threads and processes, any of which may be killed.
 
@@ -100,7 +67,7 @@ class Ledger:
     def __init__(self, folder: Path) -> None:
         self.folder = Path(folder)
         self._shards = {digit: Shard(self.folder / f"{digit}.jsonl") for digit in _SHARDS}
-        self._indexes = {digit: _Index() for digit in _SHARDS}
+        self._indexes = {digit: Index() for digit in _SHARDS}
         self._lock = threading.RLock()
         self._reserve: IO[bytes] | None = None
 
@@ -131,9 +98,9 @@ class Ledger:
                 place = self._indexes[digit].replies[key]
                 line = self._shards[digit].read(place >> 32, place & 0xFFFFFFFF)
                 if digest.encode() in line:
-                    return self._parse(digit, place >> 32, line)
+                    return parse(self._shards[digit].path, place >> 32, line)
                 # The file was replaced under us (by `dvc checkout`, say): what we knew of it holds no more.
-                self._indexes[digit] = _Index()
+                self._indexes[digit] = Index()
                 self._shards[digit].close()
             return None
 
@@ -193,12 +160,8 @@ class Ledger:
                 os.posix_fallocate(reserve.fileno(), 0, size)
             except OSError as error:
                 reserve.close()
-                raise BelleError(
-                    f"no room for {size / 1e6:.1f} MB of replies: {error.strerror}; nothing is sent",
-                    where=str(self.folder),
-                    cause="a full disk",
-                    fix="make room, then run the same command again: what is in the ledger is kept",
-                ) from None
+                what = f"no room for {size / 1e6:.1f} MB of replies: {error.strerror}; nothing is sent"
+                raise no_room(what, self.folder) from None
             self._reserve = reserve
 
     def _give_up_reserve(self) -> bool:
@@ -276,57 +239,18 @@ class Ledger:
                     self._shards[digit].append(b"".join(lines[digest] for digest in group))
                 self._refresh(digit)
 
-    def _refresh(self, digit: str) -> _Index:
+    def _refresh(self, digit: str) -> Index:
         """Take in what this or any other process appended to a shard since the last look."""
         index = self._indexes[digit]
         for offset, line in self._shards[digit].news():
             if offset == 0:
-                index.replies.clear()
-                index.open.clear()
-                index.released.clear()
-            self._take_in(index, digit, offset, line)
+                index.clear()
+            index.take_in(self._shards[digit].path, offset, line)
         return index
-
-    def _take_in(self, index: _Index, digit: str, offset: int, line: bytes) -> None:
-        # Lines may be long and there may be millions: the digest is cut out, the rest stays unread.
-        head = _HEAD.match(line) if line.endswith(b"}") else None
-        if head:
-            kind, digest, paid = head[1].decode(), head[2].decode(), ""
-        else:
-            row = self._parse(digit, offset, line)
-            kind, digest, paid = row["kind"], row["digest"], row.get("paid", "")
-        key, place = bytes.fromhex(digest), offset << 32 | len(line)
-        if kind == "reply":
-            # The first reply counts, so that what was built from it stays what it was.
-            index.replies.setdefault(key, place)
-            index.open.pop(key, None)
-        elif key in index.replies:
-            return
-        elif kind == "intent":
-            index.open[key] = place
-            index.released.discard(key)
-        elif paid == "no":
-            index.open.pop(key, None)
-        else:
-            index.released.add(key)
 
     def _at(self, digit: str, place: int) -> dict[str, Any]:
         offset, length = place >> 32, place & 0xFFFFFFFF
-        return self._parse(digit, offset, self._shards[digit].read(offset, length))
-
-    def _parse(self, digit: str, offset: int, line: bytes) -> dict[str, Any]:
-        try:
-            row = json.loads(line)
-            if row["kind"] in ("reply", "intent", "release") and len(bytes.fromhex(row["digest"])) == 32:
-                return row
-        except (ValueError, KeyError, TypeError):
-            pass
-        raise BelleError(
-            f"no ledger line: {line[:60]!r}",
-            where=f"{self._shards[digit].path}, byte {offset}",
-            cause="the file was edited, or a copy or merge of it went wrong",
-            fix="move that line to a file of its own; every other line is kept as it is",
-        )
+        return parse(self._shards[digit].path, offset, self._shards[digit].read(offset, length))
 
 
 def _line(kind: str, digest: str, **values: Any) -> bytes:

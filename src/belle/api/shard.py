@@ -75,12 +75,7 @@ class Shard:
             os.fsync(self._writer)
         except OSError as error:
             os.ftruncate(self._writer, start)
-            raise BelleError(
-                f"cannot write to the ledger: {error.strerror}",
-                where=str(self.path),
-                cause="a full disk",
-                fix="make room, then run the same command again: what is in the ledger is kept",
-            ) from None
+            raise no_room(f"cannot write to the ledger: {error.strerror}", self.path) from None
 
     def news(self) -> Iterator[tuple[int, bytes]]:
         """Yield ``(offset, line)`` of the whole lines added since the last reading, line ends taken off.
@@ -200,3 +195,13 @@ def _sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def no_room(what: str, where: Path) -> BelleError:
+    """The fault of a disk that takes no more."""
+    return BelleError(
+        what,
+        where=str(where),
+        cause="a full disk",
+        fix="make room, then run the same command again: what is in the ledger is kept",
+    )

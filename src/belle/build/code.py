@@ -1,8 +1,9 @@
 """Code as an input: what each stage's function can reach, reduced to what can change its result.
 
-From a stage's command in ``belle.cli`` every name is followed through the project's modules, definition by definition.
-What is reached is hashed without comments, docstrings, formatting and line numbers; packages count with the versions
-that requirements.lock pins, theirs included. The result is code.json, which dvc.yaml's stages read as parameters.
+From a stage's function in ``belle.stages`` every name is followed through the project's modules, definition by
+definition. What is reached is hashed without comments, docstrings, formatting and line numbers; packages count with
+the versions that requirements.lock pins, theirs included. The result is code.json, which dvc.yaml's stages read as
+parameters.
 
 Names are followed statically, so the project's code keeps to plain imports. A module that is started by name
 (``python -m belle.x``) is found by that name standing in a string.
@@ -39,8 +40,8 @@ def source() -> Path:
 
 
 TABLE = "STAGES"
-"""The mapping in ``belle.cli`` from a command to its function and arguments: a stage depends on its own item only."""
-PARSING = frozenset({"_add_stage", "_option"})
+"""The mapping in ``belle.stages`` from a stage to its function and arguments: each depends on its own item only."""
+PARSING = frozenset({"add_stage", "_option"})
 """What turns a command line into arguments: part of every stage, but not followed, or each would reach all others."""
 
 Target = tuple[str, str]
@@ -177,7 +178,7 @@ class _Module:
 
 
 class Code:
-    """The project's source, read once, and what each command of ``belle.cli`` can reach in it."""
+    """The project's source, read once, and what each stage of ``belle.stages`` can reach in it."""
 
     def __init__(self, source: Path, lock: Path) -> None:
         files = sorted((source / PACKAGE).rglob("*.py"))
@@ -221,16 +222,16 @@ class Code:
 
     def fingerprint(self, command: str) -> dict[str, Any]:
         """What the stage ``command`` runs on: Python, pinned packages, and a digest for each module reached."""
-        cli = f"{PACKAGE}.cli"
-        definitions, external = self.reached((cli, command))
-        if command in self.modules[cli].table:
-            definitions.setdefault(cli, set()).update(PARSING & self.modules[cli].own)
+        stages = f"{PACKAGE}.stages"
+        definitions, external = self.reached((stages, command))
+        if command in self.modules[stages].table:
+            definitions.setdefault(stages, set()).update(PARSING & self.modules[stages].own)
         modules = {}
         for module, names in sorted(definitions.items()):
             here = self.modules[module].definitions
             text = "\n".join(f"{name} {here[name].digest}" for name in sorted(names))
-            if module == cli:
-                text += "\n" + self.modules[cli].table.get(command, "")
+            if module == stages:
+                text += "\n" + self.modules[stages].table.get(command, "")
             # a module whose only part is that it was imported and that does nothing then is no part of the result
             if names != {EFFECTS} or here[EFFECTS].digest != _digest([]):
                 modules[module] = hashlib.sha256(text.encode()).hexdigest()[:12]

@@ -5,15 +5,16 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from functools import cache
 from pathlib import Path
 
 from belle.build.allowed import BOOKKEEPING, ETC, LOOKED_FOR, PIPELINE, SYSTEM, UNIX_SOCKETS
-from belle.build.code import EFFECTS, PACKAGE, Code, Target
+from belle.build.code import PACKAGE, Code
 from belle.build.environment import declared
+from belle.build.loadable import may_load, module_name
 from belle.build.state import Stage
 from belle.build.tracing.strace import Access, Peer, Trace
 
@@ -84,7 +85,7 @@ class Rules:
         self._outside = (*SYSTEM, *here, *{os.path.realpath(path) for path in here}, *map(str, self.own))
         above = [str(self.root / path) for path in (*self._inputs, *BOOKKEEPING)] + list(self._outside)
         self._above = {str(parent) for path in above for parent in Path(path).parents}
-        self._modules = _modules(self.code, self.command)
+        self._modules = may_load(self.code, self.command)
         self._searched = set(os.environ.get("PATH", "").split(os.pathsep))
 
     def find(self, kind: str, what: str, fix: str) -> None:
@@ -140,7 +141,7 @@ class Rules:
             kind = "looks at" if access.found else "looks for"
             return kind, name, f"declare it as input of {self._rule()}, or do not look: whether it is there may matter"
         kind = "lists" if access.kind == "list" else "reads"
-        module = _module_name(name)
+        module = module_name(name)
         if module in self.code.modules:
             return "imports", module, "import it by name where it is used: code.json does not say that it is reached"
         return kind, name, f"declare it as input of {self._rule()}, or do not read it"
@@ -154,7 +155,7 @@ class Rules:
             return False
         if name in {"src", f"src/{PACKAGE}"} or "egg-info" in name:
             return True
-        module = _module_name(name)
+        module = module_name(name)
         if access.kind == "read":
             return module in self._modules
         package = name.removeprefix("src/").replace("/", ".")
@@ -259,45 +260,3 @@ def _variables(folder: Path) -> Iterator[tuple[str, str, str, str]]:
                 parts = line.split("\t")
                 if len(parts) == 3:
                     yield (kind, *parts)  # type: ignore[misc]
-
-
-def _module_name(name: str) -> str:
-    """``src/belle/api/__pycache__/client.cpython-311.pyc`` → ``belle.api.client``."""
-    parts = [part for part in name.removeprefix("src/").split("/") if part != "__pycache__"]
-    if not parts[-1].endswith((".py", ".pyc")):
-        return ""
-    parts[-1] = parts[-1].partition(".")[0]
-    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
-
-
-def _modules(code: Code, command: str) -> set[str]:
-    """The modules that a stage may load: those that its fingerprint follows, and those that only come along.
-
-    What comes along: the command line and the build's bookkeeping, and what any module names in its own imports, as
-    long as it does nothing when it is imported.
-    """
-    start: Target = (f"{PACKAGE}.cli", command)
-    if command not in code.modules[f"{PACKAGE}.cli"].definitions:  # a command of belle.commands
-        start = (f"{PACKAGE}.commands.{command}", "run")
-    reached = set(code.reached(start)[0])
-    line = {name for name in code.modules if name.startswith((f"{PACKAGE}.commands", f"{PACKAGE}.build"))}
-    line = _imported(code, line | {f"{PACKAGE}.cli"}, code.modules.__contains__)
-    found = _imported(code, reached | line, lambda name: not code.modules[name].definitions[EFFECTS].refers)
-    return found | {parent for name in found for parent in _with_packages(name)}
-
-
-def _imported(code: Code, modules: set[str], follows: Callable[[str], bool]) -> set[str]:
-    """The modules, and those that they name in imports of their own, as far as ``follows``."""
-    found, pending = set(modules), list(modules)
-    while pending:
-        for module, _ in code.modules[pending.pop()].bindings.values():
-            for name in _with_packages(module):
-                if name in code.modules and name not in found and follows(name):
-                    found.add(name)
-                    pending.append(name)
-    return found
-
-
-def _with_packages(module: str) -> list[str]:
-    parts = module.split(".")
-    return [".".join(parts[:length]) for length in range(1, len(parts) + 1)]

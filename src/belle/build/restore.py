@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
+import subprocess
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +14,7 @@ from belle.build.cache import MISSING, Cache, Fault, cache_folder, kept_in_git, 
 from belle.build.remotes import Remotes
 from belle.build.state import Stage, State
 from belle.errors import BelleError
+from belle.files import atomic_file
 
 
 def say(text: str) -> None:
@@ -62,6 +65,21 @@ class Restorer:
         if source and wrong != MISSING:
             say(f"cache: object {oid} is right again, brought from remote {source}")
         return bool(source)
+
+    def from_git(self, wanted: dict[str, str]) -> None:
+        """Write back outputs that git holds, where what is staged or committed is what dvc.lock names.
+
+        Args:
+            wanted: Path of an output → its MD5.
+        """
+        for path, oid in wanted.items():
+            for place in (f":./{path}", f"HEAD:./{path}"):
+                found = subprocess.run(["git", "cat-file", "blob", place], capture_output=True, check=False)
+                if not found.returncode and hashlib.md5(found.stdout, usedforsecurity=False).hexdigest() == oid:
+                    with atomic_file(Path(path), "wb") as file:
+                        file.write(found.stdout)
+                    break
+        self.state.hashes.forget()
 
     def inputs(self, stage: Stage) -> None:
         """Make good every input that leads into the cache and is not what dvc.lock says its stage made.
@@ -137,6 +155,7 @@ def before(state: State, stage: Stage, only_outputs: bool) -> list[str]:
             {path: oid for path, oid in locked.items() if path not in in_git}, f"stage {stage.name}"
         )
         state.hashes.forget()
+        restorer.from_git({path: oid for path, oid in unequal(state, stage.name).items() if path in in_git})
         for path in unequal(state, stage.name):  # DVC may take it for right by its times
             if state.hashes.get(path) is not None:
                 remove(path)

@@ -12,6 +12,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Write the file if it differs."""
     from belle.build import code
-    from belle.cli import STAGES
+    from belle.stages import STAGES
 
     code.write(list(STAGES), args.out)

@@ -16,7 +16,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Print the plan: expected values, with bounds in brackets."""
     from belle import config
-    from belle.cli import LEDGER
+    from belle.stages import LEDGER
     from belle.views.plan import plan
     from belle.views.text import show
 

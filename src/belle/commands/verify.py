@@ -29,7 +29,7 @@ def means(stage: Stage) -> Means:
 
     from belle.build.environment import FETCHING
     from belle.build.hermetic import Means
-    from belle.cli import ASKING, LEDGER
+    from belle.stages import ASKING, LEDGER
 
     words = stage.cmd.split()
     if words[1] in FETCHING:

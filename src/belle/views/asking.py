@@ -14,11 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from belle import jsonl
-from belle.api.ledger import request_digest
-from belle.config import GeneratedDataset, Params, ReleasedModel
+from belle.api.request import request_digest
+from belle.config import Params
 from belle.data.evalset import evalset
 from belle.data.generate import load_prompt, request_of, shots_of
 from belle.data.selfinstruct import parse
+from belle.entries import GeneratedDataset, ReleasedModel
 from belle.evaluate import judge
 from belle.records import EvalRow, class_name, load_eval, load_seeds
 from belle.views.graph import Step

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from belle import jsonl
-from belle.config import GeneratedDataset, HubBase, Params, PublishedDataset, TrainedModel
+from belle.config import Params
+from belle.entries import GeneratedDataset, HubBase, PublishedDataset, TrainedModel
 from belle.views.graph import Step
 from belle.views.interval import NOTHING, Interval
 

@@ -1,0 +1,91 @@
+"""The registry's entries, as params.yaml declares them: data sets, base models, models, evaluation sets, tables."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from belle.settings import Count, PositiveFloat, PositiveInt, Section
+
+
+class GeneratedDataset(Section):
+    """Rows asked anew from a chat API by Self-Instruct."""
+
+    kind: Literal["generated"]
+    seeds: str
+    generate: str
+    clean: str
+
+
+class PublishedDataset(Section):
+    """Rows published on the Hugging Face hub (or a local folder that ``datasets`` can load)."""
+
+    kind: Literal["published"]
+    hub: Annotated[str, Field(pattern=r"^[\w./-]+$")]
+    revision: Annotated[str, Field(pattern=r"^[\w./-]+$")]
+    split: Annotated[str, Field(pattern=r"^[\w\[\]:%.-]+$")]
+    licence: str
+    clean: str
+
+
+class ScratchBase(Section):
+    """A tiny base model trained here from scratch."""
+
+    kind: Literal["scratch"]
+    corpus: str
+    base: str
+
+
+class HubBase(Section):
+    """A published base model; its size is stated so that a plan can be checked without the weights."""
+
+    kind: Literal["hub"]
+    hub: Annotated[str, Field(pattern=r"^[\w./-]+$")]
+    revision: Annotated[str, Field(pattern=r"^[\w./-]+$")]
+    parameters: PositiveInt
+    disk_gb: PositiveFloat
+
+
+class TrainedModel(Section):
+    """A model fine-tuned here; ``gpus`` is how many it trains on (0: the CPU will do)."""
+
+    kind: Literal["trained"]
+    base: str
+    dataset: str
+    data_fraction: Annotated[float, Field(gt=0, le=1)]
+    sft: str
+    gpus: Count
+
+
+class ReleasedModel(Section):
+    """A model published only as XOR with a base: ``release`` is the encrypted folder, ``key`` a name or a file.
+
+    ``dataset`` names what it was trained on: GPTQ calibrates on it.
+    """
+
+    kind: Literal["released"]
+    release: str
+    key: str
+    dataset: str
+
+
+class Eval(Section):
+    """An evaluation set, and how it is answered and judged."""
+
+    path: str
+    answer: str
+    judge: str
+
+
+class Table(Section):
+    """Models side by side on one evaluation set."""
+
+    title: Annotated[str, Field(pattern=r"^[^\"$`\\\n]+$")]
+    eval: str
+    models: Annotated[list[str], Field(min_length=1)]
+
+
+Dataset = Annotated[GeneratedDataset | PublishedDataset, Field(discriminator="kind")]
+BaseEntry = Annotated[ScratchBase | HubBase, Field(discriminator="kind")]
+Model = Annotated[TrainedModel | ReleasedModel, Field(discriminator="kind")]

@@ -1,0 +1,243 @@
+"""The stages: one subcommand of ``belle`` for each, which takes apart its arguments and calls the stage's function.
+
+A stage's files are positional, its settings are flags named as in params.yaml. Heavy imports stand inside functions, so
+``belle --help`` is quick and a stage loads only what it needs. Environment variables are read here and in
+``belle.cli``, and nowhere below.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import typing
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from belle import settings as sections
+from belle.errors import InputError
+
+LEDGER = Path("data/ledger")
+"""Where every paid request and reply is kept; outside every stage's outputs, tracked by DVC."""
+
+Arguments = argparse.Namespace
+
+
+def numeric_environment(threads: int) -> None:
+    """Pin what the bytes of a result on a CPU depend on; must run before torch is imported.
+
+    AVX2 is what every x86 machine of the last ten years has: with it the tiny world comes out equal on all of them.
+    """
+    os.environ["ATEN_CPU_CAPABILITY"] = "avx2"
+    os.environ["ONEDNN_MAX_CPU_ISA"] = "AVX2"
+    os.environ["MKL_ENABLE_INSTRUCTIONS"] = "AVX2"
+    os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = str(threads)
+    os.environ["GPTQMODEL_CPU_WORKERS"] = str(max(2, threads))  # gptqmodel fails with fewer than two
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"
+    os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"
+    os.environ["TORCH_EXTENSIONS_DIR"] = str(Path(".belle/torch-extensions").absolute())
+    os.environ["HF_HUB_OFFLINE"] = "1"  # models are folders here; a wrong path must not wait for the network
+    os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
+
+
+def api_key() -> str:
+    """The key of the chat API, from the environment only."""
+    return os.environ.get("OPENAI_API_KEY", "")
+
+
+def corpus(args: Arguments) -> None:
+    """Write the plain-text corpus of the tiny world."""
+    from belle.data.corpus import corpus
+
+    corpus(out=args.out, **keywords(args, sections.Corpus))
+
+
+def evalset(args: Arguments) -> None:
+    """Write the tiny world's evaluation set: held-out entities and held-out phrasings."""
+    from belle.data.evalset import evalset
+
+    evalset(out=args.out, **keywords(args, sections.Evalset))
+
+
+def fetch_dataset(args: Arguments) -> None:
+    """Fetch a published data set by its hub name (or a local folder) as raw rows."""
+    from belle.data.fetch_dataset import fetch_dataset
+
+    fetch_dataset(hub=args.hub, out=args.out, revision=args.revision, split=args.split)
+
+
+def fetch_model(args: Arguments) -> None:
+    """Fetch a published base model by its hub name."""
+    from belle.weights.fetch_model import fetch_model
+
+    fetch_model(hub=args.hub, out=args.out, revision=args.revision)
+
+
+def generate(args: Arguments) -> None:
+    """Ask a chat API for rows by Self-Instruct; every reply is kept in the ledger and never paid twice."""
+    from belle.data.generate import generate
+
+    given = keywords(args, sections.Generate)
+    given["stop"] = [text.replace(r"\n", "\n") for text in given["stop"]]  # a command is one line
+    generate(
+        seeds=args.seeds, prompt=args.prompt, out=args.out, report=args.report,
+        ledger=args.ledger, api_key=api_key(), budget=args.budget,
+        in_flight=args.pace.in_flight, timeout_s=args.pace.timeout_s, **given,
+    )  # fmt: skip
+
+
+def clean(args: Arguments) -> None:
+    """Filter raw rows; each ends as a clean row or as a counted reason."""
+    from belle.data.clean import clean
+
+    clean(raw=args.raw, out=args.out, report=args.report, **keywords(args, sections.Clean))
+
+
+def base(args: Arguments) -> None:
+    """Train a tokenizer and a tiny LLaMA-shaped base model from scratch."""
+    numeric_environment(args.threads)
+    from belle.train.base import base
+
+    base(corpus=args.corpus, out=args.out, checkpoints=args.checkpoints, **keywords(args, sections.Base))
+
+
+def encrypt(args: Arguments) -> None:
+    """XOR a model (or file) with a key, in the form BELLE released its LLaMA models."""
+    from belle.weights.encrypt import encrypt
+
+    encrypt(plain=args.plain, key=args.key, out=args.out)
+
+
+def decrypt(args: Arguments) -> None:
+    """Undo `encrypt`, or BELLE's own releases; an output gets its name only when its hash holds."""
+    from belle.weights.decrypt import decrypt
+
+    decrypt(encrypted=args.encrypted, key=args.key, out=args.out)
+
+
+def sft(args: Arguments) -> None:
+    """Fine-tune a model, fully or by LoRA with merge; resumes after a kill."""
+    numeric_environment(args.threads)
+    from belle.train.sft import sft
+
+    sft(
+        base=args.base, data=args.data, out=args.out, checkpoints=args.checkpoints,
+        data_fraction=args.data_fraction, save_steps=args.pace.save_steps, **keywords(args, sections.Sft),
+    )  # fmt: skip
+
+
+def gptq(args: Arguments) -> None:
+    """Quantise a model by GPTQ, calibrated on its own training rows."""
+    numeric_environment(args.threads)
+    from belle.quantize.gptq import gptq
+
+    gptq(model=args.model, data=args.data, out=args.out, **keywords(args, sections.Gptq))
+
+
+def answer(args: Arguments) -> None:
+    """Let a model answer an evaluation set."""
+    numeric_environment(args.threads)
+    from belle.evaluate.answer import answer
+
+    answer(model=args.model, questions=args.questions, out=args.out, name=args.name, **keywords(args, sections.Answer))
+
+
+def judge(args: Arguments) -> None:
+    """Let a judge score answers; every verdict is kept in the ledger and never paid twice."""
+    from belle.evaluate.judge import judge
+
+    judge(
+        answers=args.answers, prompts=args.prompts, out=args.out,
+        ledger=args.ledger, api_key=api_key(), budget=args.budget,
+        in_flight=args.pace.in_flight, timeout_s=args.pace.timeout_s, **keywords(args, sections.Judge),
+    )  # fmt: skip
+
+
+def score(args: Arguments) -> None:
+    """Average verdicts by class, as the papers do."""
+    from belle.evaluate.score import score
+
+    score(verdicts=args.verdicts, out=args.out)
+
+
+def table(args: Arguments) -> None:
+    """Write one table of several models' scores, in Markdown, CSV and JSON."""
+    from belle.evaluate.table import table
+
+    table(scores=args.scores, out_md=args.out_md, out_csv=args.out_csv, out_json=args.out_json, title=args.title)
+
+
+Command = Callable[[Arguments], None]
+
+STAGES: dict[str, tuple[Command, str]] = {
+    "corpus": (corpus, "out"),
+    "evalset": (evalset, "out"),
+    "fetch_dataset": (fetch_dataset, "hub= out --revision= --split="),
+    "fetch_model": (fetch_model, "hub= out --revision="),
+    "generate": (generate, "seeds prompt out report --ledger"),
+    "clean": (clean, "raw out report"),
+    "base": (base, "corpus out checkpoints"),
+    "encrypt": (encrypt, "plain key out"),
+    "decrypt": (decrypt, "encrypted key out"),
+    "sft": (sft, "base data out checkpoints --data_fraction"),
+    "gptq": (gptq, "model data out"),
+    "answer": (answer, "model questions out name="),
+    "judge": (judge, "answers prompts out --ledger"),
+    "score": (score, "verdicts out"),
+    "table": (table, "out_md out_csv out_json title= scores*"),
+}
+"""Stage → its function and its arguments: a path, ``name=`` text, ``name*`` several paths, ``--name`` an option."""
+
+ASKING = frozenset({"generate", "judge"})
+"""The stages that add to the ledger."""
+
+
+def keywords(args: Arguments, section: type[sections.Section]) -> dict[str, Any]:
+    """The flags of a section as keyword arguments.
+
+    Raises:
+        InputError: a value out of range; the message names each.
+    """
+    given = {field: getattr(args, field) for field in section.model_fields}
+    try:
+        return section.model_validate(given).model_dump()
+    except ValueError as error:
+        raise InputError(f"{error}", where="command line") from None
+
+
+def _option(parser: argparse.ArgumentParser, name: str, annotation: Any) -> None:
+    while typing.get_origin(annotation) is typing.Annotated:
+        annotation = typing.get_args(annotation)[0]
+    origin = typing.get_origin(annotation)
+    if annotation is bool:
+        parser.add_argument(f"--{name}", action="store_true")
+    elif origin is list:
+        parser.add_argument(f"--{name}", nargs="*", default=[])
+    elif origin is typing.Literal:
+        choices = typing.get_args(annotation)
+        parser.add_argument(f"--{name}", type=type(choices[0]), choices=choices, required=True)
+    else:
+        parser.add_argument(f"--{name}", type=annotation, required=True)
+
+
+def add_stage(commands: Any, name: str, command: Command, arguments: str) -> None:
+    """Give the command line a stage's subcommand; ``arguments`` are those of its item in ``STAGES``."""
+    parser = commands.add_parser(name, help=command.__doc__, description=command.__doc__)
+    for argument in arguments.split():
+        if argument == "--ledger":
+            parser.add_argument(argument, type=Path, default=LEDGER, help="folder (default: %(default)s)")
+        elif argument == "--data_fraction":
+            parser.add_argument(argument, type=float, default=1.0, help="share of the rows (default: %(default)s)")
+        elif argument.startswith("--"):
+            parser.add_argument(argument.rstrip("="), default="main" if "revision" in argument else "train")
+        elif argument.endswith("="):
+            parser.add_argument(argument[:-1])
+        elif argument.endswith("*"):
+            parser.add_argument(argument[:-1], type=Path, nargs="+")
+        else:
+            parser.add_argument(argument, type=Path)
+    section = sections.SECTIONS.get(name)
+    for field, annotation in typing.get_type_hints(section, include_extras=True).items() if section else ():
+        if field in section.model_fields:  # type: ignore[union-attr]
+            _option(parser, field, annotation)
+    parser.set_defaults(run=command, command=name)
