@@ -2,14 +2,14 @@
 
 from pathlib import Path
 
-from trials.corruption import trial
+from trials.corruption.trial import trial
 from trials.worlds import World
 
 SCORE = "results/scores/tiny/tiny-base.json"
 
 
 def test_one_fault_of_each_kind_in_every_place_is_found_and_healed(monkeypatch, built_once: Path):
-    monkeypatch.setattr("trials.corruption.built_miniature", lambda: built_once)
+    monkeypatch.setattr("trials.corruption.trial.built_miniature", lambda: built_once)
     results = trial(faults=46, seed=3, seconds=float("inf"))
     assert len(results) == 46
     assert [result for result in results if not (result["found"] and result["healed"])] == []

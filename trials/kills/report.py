@@ -35,7 +35,7 @@ def render(kills: Sequence[Any], faults: Callable[[Any], list[str]], asked: int)
     lines = [
         "# Killed builds",
         "",
-        "Written by `python -m trials.kills`; what it does stands at the top of `trials/kills.py`.",
+        "Written by `python -m trials.kills`; what it does stands at the top of `trials/kills/__init__.py`.",
         "",
         f"**{len(hundred)} kills: {same} ended with the same bytes as the undisturbed build**, in every artifact and "
         "every entry of dvc.lock, "

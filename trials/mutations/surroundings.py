@@ -11,7 +11,8 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from trials.catalogue import BASE, GENERATE, GPTQ, NONE, SFT, Mutation, each, one
+from trials.mutations.mutation import NONE, Mutation, each, one
+from trials.mutations.settings import BASE, GENERATE, GPTQ, SFT
 from trials.worlds import World
 
 SEEDS = "data/seeds/seed_tasks.jsonl"
