@@ -59,6 +59,11 @@ def test_only_so_many_and_totals_of_all(folder: Path, capsys: pytest.CaptureFixt
     assert cli.main(["history", "-n", "-1"]) == 2
 
 
+def test_a_params_file_that_is_being_edited_is_no_hindrance(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "params.yaml").write_text("bases: [", encoding="utf-8")
+    assert shown(capsys)
+
+
 def test_a_folder_in_which_nothing_ran(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -106,7 +106,8 @@ def main(argv: list[str] | None = None) -> int:
     try:
         with as_stage(args.command):
             # here, so that no stage's fingerprint reaches what no result depends on
-            args.pace = pace()
+            if args.command in STAGES:
+                args.pace = pace()
             if args.command in ASKING:
                 args.budget = budget()
             args.run(args)
