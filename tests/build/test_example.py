@@ -11,6 +11,17 @@ import yaml
 from belle import strict_yaml
 from trials.worlds import World, copy_checkout
 
+NOTE = """
+
+rule note:
+    input:
+        "report.md",
+    output:
+        "note.md",
+    script:
+        "note.py"
+"""
+
 
 class Example(World):
     """The example's folder in a copy of the checkout, whose modules are used."""
@@ -102,6 +113,24 @@ def test_times_say_nothing_to_the_own_rule_and_its_input_s_bytes_do(example: Exa
     table.unlink()
     table.write_bytes(before)
     assert "Nothing to be done" in example.run("snakemake", "-n").stdout
+
+
+def test_an_own_rule_s_script_counts_by_its_content(example: Example):
+    whole = example.folder / "Snakefile"
+    before, script = whole.read_text(encoding="utf-8"), example.folder / "note.py"
+    whole.write_text(before + NOTE, encoding="utf-8")
+    script.write_text("open(snakemake.output[0], 'w').write(open(snakemake.input[0]).readline())\n", encoding="utf-8")
+    example.run("snakemake", "note.md")
+    assert "Nothing to be done" in example.run("snakemake", "-n", "note.md").stdout
+    moment = time.time() + 1000
+    os.utime(script, (moment, moment))
+    assert "Nothing to be done" in example.run("snakemake", "-n", "note.md").stdout
+    script.write_text("open(snakemake.output[0], 'w').write('another')\n", encoding="utf-8")
+    os.utime(script, (0, 0))
+    assert "input note.py changed" in example.run("snakemake", "note.md").stdout
+    assert (example.folder / "note.md").read_text(encoding="utf-8") == "another"
+    assert "Nothing to be done" in example.run("snakemake", "-n", "note.md").stdout
+    whole.write_text(before, encoding="utf-8")
 
 
 def test_all_faults_of_the_config_are_told_at_once(unbuilt: Example):

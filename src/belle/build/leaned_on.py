@@ -36,6 +36,8 @@ LEANED_ON = (
     "snakemake.workflow.Workflow.log_provenance_info",
     "snakemake.jobs.Job.remove_existing_output",
     "snakemake.jobs.Job.cleanup",
+    "snakemake.jobs.Job.outputs_older_than_script_or_notebook",
+    "snakemake.jobs.Job._path_to_source_file",
     "snakemake.io.flag",
     "snakemake.utils.format",
 )

@@ -23,6 +23,11 @@ def outputs() -> None:
     async def check_output_mtime(self: Any, job: Any, expanded_output: Any) -> None:
         """An output restored from the cache may well be older than its inputs."""
 
+    async def older_than_script(self: Any) -> Any:
+        """A script's content decides, as an input's does."""
+        return
+        yield
+
     remove_existing_output = snakemake.jobs.Job.remove_existing_output
     cleanup = snakemake.jobs.Job.cleanup
 
@@ -39,6 +44,7 @@ def outputs() -> None:
     snakemake.dag.DAG.check_output_mtime = check_output_mtime
     snakemake.jobs.Job.remove_existing_output = keep_existing_output
     snakemake.jobs.Job.cleanup = keep_good_output
+    snakemake.jobs.Job.outputs_older_than_script_or_notebook = older_than_script
 
 
 def decision() -> None:

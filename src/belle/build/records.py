@@ -81,8 +81,17 @@ class Built:
         return self._times[name]
 
 
+def _script(job: Any) -> list[str]:
+    """The script or notebook of a job's rule, if it is a file here."""
+    named = job.rule.script or job.rule.notebook
+    if not named:
+        return []
+    path = job._path_to_source_file(named).get_path_or_uri(secret_free=True)
+    return [os.path.relpath(path)] if os.path.exists(path) else []
+
+
 class OwnRules:
-    """Content of the inputs that rules beside the stages last read."""
+    """Content of the inputs that rules beside the stages last read, their scripts among them."""
 
     def __init__(self, hashes: Hashes) -> None:
         self._hashes = hashes
@@ -95,7 +104,7 @@ class OwnRules:
     def causes(self, job: Any) -> list[str]:
         """Why the job must run, as far as its inputs tell."""
         found: list[str] = []
-        now = {str(path): self._hashes.get(str(path)) for path in job.input} if job.output else {}
+        now = self._now(job) if job.output else {}
         for output in map(str, job.output):
             if output not in self._read:
                 return ["never run here"]
@@ -108,8 +117,11 @@ class OwnRules:
     def started(self, job: Any) -> None:
         """Note what the job is about to read."""
         self._hashes.forget()
-        read = {str(path): self._hashes.get(str(path)) for path in job.input}
+        read = self._now(job)
         self._reading |= {str(output): read for output in job.output}
+
+    def _now(self, job: Any) -> dict[str, str | None]:
+        return {path: self._hashes.get(path) for path in [*map(str, job.input), *_script(job)]}
 
     def finished(self, job: Any) -> None:
         """Keep what the job has read, now that its outputs stand."""
