@@ -71,22 +71,23 @@ def as_stage(command: str) -> Iterator[None]:
     if not name or command not in STAGES:
         yield
         return
-    from belle.build import environment, history, run
+    from belle.build import environment, history
+    from belle.build.parents import build_pid, end_with
     from belle.build.pipeline import find, refuse_stale, resolve
     from belle.build.state import State
 
     root = Path(os.environ.get("DVC_ROOT", "."))
     environment.enter(command, root)
-    run.end_with(run.build_pid() | {os.getppid()})
+    end_with(build_pid() | {os.getppid()})
     state = State()
     config.load()
     _, entry = find(name)
     refuse_stale(name, entry, state)
-    reason = os.environ.get(run.REASON, "")
+    reason = os.environ.get(environment.REASON, "")
     if not reason:  # DVC started this by itself
         reason = "; ".join(state.reasons(resolve(name, entry, state))) or "an output is missing"
         state.hashes.save()
-    if mark := os.environ.get(run.EXECUTED_MARK, ""):
+    if mark := os.environ.get(environment.EXECUTED_MARK, ""):
         Path(mark).touch()
     started, outcome = history.now(), history.FAILED
     try:
@@ -94,7 +95,7 @@ def as_stage(command: str) -> Iterator[None]:
         outcome = history.EXECUTED
     finally:
         history.record(root, name, reason, outcome, started)
-        if command in ASKING and not os.environ.get(run.BUILD_PID):
+        if command in ASKING and not os.environ.get(environment.BUILD_PID):
             from belle.build.persistence import track
 
             track((str(LEDGER),))

@@ -17,6 +17,10 @@ ASKING = frozenset({"generate", "judge"})
 FETCHING = frozenset({"fetch_dataset", "fetch_model"})
 COMPUTING = frozenset({"base", "sft", "gptq", "answer"})
 
+EXECUTED_MARK = "BELLE_EXECUTED_MARK"
+"""Variable: a file that the stage's command creates, so that a run can be told from a restored cache."""
+REASON = "BELLE_REASON"
+"""Variable: why the stage runs, for the history."""
 BUILD_PID = "BELLE_BUILD_PID"
 """``host:pid`` of the Snakemake process that a stage ends with; it also names the build."""
 TRACE = "BELLE_TRACE"

@@ -16,9 +16,8 @@ from typing import Any
 
 from belle.build import pipeline
 from belle.build.code import Code
-from belle.build.environment import TRACE, hermetic
+from belle.build.environment import BUILD_PID, REASON, TRACE, hermetic
 from belle.build.hermetic_rules import Finding, Rules, Seen
-from belle.build.run import BUILD_PID, REASON
 from belle.build.stages import DVC_FILE, ONDEMAND_FILE
 from belle.build.state import Stage, State
 from belle.build.tracing import getenv, recorder, strace

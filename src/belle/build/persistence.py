@@ -6,7 +6,6 @@ on modification times. Every internal that is leaned on is listed in ``belle.bui
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -16,14 +15,14 @@ from pathlib import Path
 from typing import Any
 
 from belle.build import code, library, patches, pipeline, stages
+from belle.build import plan as plan_file
+from belle.build.dvc import run_dvc
 from belle.build.environment import BUILD_PID
 from belle.build.lock import BuildLock
 from belle.build.preflight import Shortage, check
 from belle.build.records import Built, OwnRules, kinds
-from belle.build.run import PLAN, run_dvc
 from belle.build.state import State
 from belle.errors import InputError
-from belle.files import atomic_file
 
 
 def install(
@@ -258,8 +257,7 @@ def install(
                 reason = self.dag.reason(job)
                 causes = getattr(reason.params_changed, "causes", None)
                 plan[stages.name_of(job)] = {"forced": self._forced(job), "causes": causes or []}
-            with atomic_file(PLAN) as file:
-                json.dump(plan, file, ensure_ascii=False)
+            plan_file.write(plan)
 
     patches.outputs()
     if sent:

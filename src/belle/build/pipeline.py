@@ -15,6 +15,11 @@ from belle.errors import BelleError, InputError
 _REFERENCE = re.compile(r"\$\{([^}]+)\}")
 
 
+def in_project() -> bool:
+    """Whether the current folder is one that ``belle`` builds in."""
+    return Path("Snakefile").exists() and DVC_FILE.exists()
+
+
 def entries(path: Path) -> dict[str, dict[str, Any]]:
     """The stages that a dvc.yaml declares, as it writes them."""
     return (strict_yaml.load(path) or {}).get("stages") or {} if path.exists() else {}

@@ -6,83 +6,19 @@ Decides again on what stands now (an input may have come out unchanged: early cu
 
 from __future__ import annotations
 
-import json
 import os
-import re
 import subprocess
 import sys
-import threading
-import time
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
-from belle.build import history, pipeline, restore
-from belle.build.environment import BUILD_PID, for_dvc, for_users_tools
+from belle.build import history, pipeline, plan, restore
+from belle.build.environment import EXECUTED_MARK, REASON, for_dvc
 from belle.build.failure import explain
+from belle.build.parents import build_pid, end_with
 from belle.build.stages import DVC_FILE
 from belle.build.state import Stage, State
 from belle.errors import BelleError
-
-PLAN = Path(".belle/plan.json")
-EXECUTED_MARK = "BELLE_EXECUTED_MARK"
-"""Environment variable: a file that the stage's command creates, so that a run can be told from a restored cache."""
-REASON = "BELLE_REASON"
-
-
-def in_project() -> bool:
-    """Whether the current folder is one that ``belle`` builds in."""
-    return Path("Snakefile").exists() and DVC_FILE.exists()
-
-
-def run_dvc(arguments: list[str], **options: Any) -> int:
-    """Run DVC with this interpreter's environment; returns its exit status."""
-    options.setdefault("env", for_users_tools(os.environ))
-    return subprocess.run([sys.executable, "-m", "dvc", *arguments], check=False, **options).returncode
-
-
-def end_with(pids: set[int], interval_s: float = 0.5) -> None:
-    """End this process when one of ``pids`` has gone: a killed build must leave nothing running behind it."""
-
-    def watch() -> None:
-        while True:
-            time.sleep(interval_s)
-            if not all(_alive(pid) for pid in pids):
-                os.killpg(os.getpgrp(), 15) if os.getpgrp() == os.getpid() else None
-                os._exit(143)
-
-    init = Path("/proc/1/cmdline")
-    if 1 in pids and init.exists() and not re.search(rb"dvc|python", init.read_bytes()):
-        os._exit(143)  # DVC was killed while this process was starting: it has init for a parent now
-    if pids:
-        threading.Thread(target=watch, daemon=True, name="end-with-parent").start()
-
-
-def _alive(pid: int) -> bool:
-    try:
-        with open(f"/proc/{pid}/stat", "rb") as file:
-            return file.read().rpartition(b")")[2].split()[0] != b"Z"
-    except FileNotFoundError:
-        if Path("/proc/self").exists():
-            return False
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return True
-
-
-def build_pid() -> set[int]:
-    """The Snakemake process that started this, if one did and it runs on this host (a cluster's jobs run elsewhere)."""
-    host, _, text = os.environ.get(BUILD_PID, "").rpartition(":")
-    return {int(text)} if text.isdigit() and host == os.uname().nodename else set()
-
-
-def _planned(name: str) -> dict[str, Any]:
-    try:
-        return json.loads(PLAN.read_text(encoding="utf-8")).get(name, {})
-    except (OSError, ValueError):
-        return {}
 
 
 def _stream(command: list[str], environment: dict[str, str], log: Path) -> int:
@@ -115,15 +51,15 @@ def run(log: Path) -> int:
     state = State()
     path, entry = pipeline.find(name)
     stage = pipeline.resolve(name, entry, state)
-    plan = _planned(name)
+    forced = plan.of(name).get("forced")
     causes = state.reasons(stage)
     if not causes and not state.complete(stage):
         causes = ["output " + ", ".join(out for out in stage.outs if state.hashes.get(out) is None) + " is missing"]
     state.hashes.save()
-    if not causes and not plan.get("forced"):
+    if not causes and not forced:
         print(f"{name}: unchanged, nothing to do", file=sys.stderr)
         return 0
-    reason = "forced" if plan.get("forced") else "; ".join(causes)
+    reason = "forced" if forced else "; ".join(causes)
     started = history.now()
     mark = Path(f".belle/executed-{os.getpid()}")
     mark.unlink(missing_ok=True)
@@ -131,7 +67,7 @@ def run(log: Path) -> int:
     environment |= {EXECUTED_MARK: str(mark.absolute()), REASON: reason}
     target = name if path == DVC_FILE else f"{path}:{name}"
     command = [sys.executable, "-m", "dvc", "--wait-for-lock", "repro", "-s", target]
-    if plan.get("forced"):
+    if forced:
         command.append("--force")
     elif _restored(state, stage, causes):
         history.record(Path(), name, reason, history.RESTORED, started)

@@ -8,6 +8,7 @@ when the graph does; the keys that shape the graph are listed as parameters too,
 from __future__ import annotations
 
 from collections.abc import Collection
+from functools import lru_cache
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -58,7 +59,17 @@ def is_stage(job: Any) -> bool:
 
 def name_of(job: Any) -> str:
     """The stage's name in dvc.yaml, in history and in logs/."""
-    return Path(str(job.log[0])).stem
+    return _stem(str(job.log[0]))
+
+
+@lru_cache(4096)
+def _stem(path: str) -> str:
+    return Path(path).stem
+
+
+@lru_cache(256)
+def _template(shellcmd: str) -> str:
+    return " ".join(shellcmd.removeprefix(_RUNNER).split())
 
 
 def command_name(job: Any) -> str:
@@ -75,8 +86,9 @@ def _command(job: Any, symbolic: bool) -> str:
         params = SimpleNamespace(
             **{name: "${" + item.key + "}" if isinstance(item, Setting) else item for name, item in named.items()}
         )
-    template = " ".join(job.rule.shellcmd.removeprefix(_RUNNER).split())
-    text = snakemake_format(template, input=job.input, output=job.output, params=params, wildcards=job.wildcards)
+    text = snakemake_format(
+        _template(job.rule.shellcmd), input=job.input, output=job.output, params=params, wildcards=job.wildcards
+    )
     return " ".join(text.split())
 
 
@@ -101,8 +113,8 @@ def stage_of(job: Any) -> Stage:
     params: dict[str, tuple[str, ...]] = {}
     if name_of(job) != FINGERPRINT:
         params[str(CODE_FILE)] = (command_name(job),)
-    if _keys(job):
-        params[PARAMS_FILE] = tuple(_keys(job))
+    if keys := _keys(job):
+        params[PARAMS_FILE] = tuple(keys)
     return Stage(
         name=name_of(job),
         cmd=_command(job, symbolic=False),
@@ -130,8 +142,8 @@ def entry_of(job: Any) -> dict[str, Any]:
         entry["outs"] = outs
     if metrics:
         entry["metrics"] = metrics
-    if _wired(job):
-        entry["meta"] = {"wired": _wired(job)}
+    if wired := _wired(job):
+        entry["meta"] = {"wired": wired}
     return entry
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from belle.build import code, stages
-from belle.build.run import in_project
+from belle.build.pipeline import in_project
 from belle.build.state import Stage, State
 from belle.errors import InputError
 
