@@ -122,7 +122,7 @@ def test_the_same_bytes_stop_the_wave(miniature: World):
     [
         ("src/belle/train/sft.py", "\ndef sft(", "\n# only a comment\n\n\ndef sft("),
         ("src/belle/errors.py", '"""Errors that a user can mend.', '"""Errors, and how to mend them.'),
-        ("src/belle/cli.py", "def gptq(args: Arguments) -> None:", "def gptq(\n    args: Arguments,\n) -> None:"),
+        ("src/belle/stages.py", "def gptq(args: Arguments) -> None:", "def gptq(\n    args: Arguments,\n) -> None:"),
     ],
 )
 def test_comments_docstrings_and_formatting_rerun_nothing(miniature: World, file, old, new):

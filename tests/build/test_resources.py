@@ -187,14 +187,14 @@ def test_a_checkout_that_may_not_be_written_to_still_says_what_would_run(miniatu
 def test_too_little_memory_is_named(miniature: World):
     """A real limit on the address space: PyTorch does not fit in."""
     miniature.set("answer.tiny.max_new_tokens", 5)
-    miniature.edit("src/belle/cli.py", '"""Let a model answer an evaluation set."""', LIMIT)
+    miniature.edit("src/belle/stages.py", '"""Let a model answer an evaluation set."""', LIMIT)
     failed = miniature.run("snakemake", "results/answers/tiny/tiny-base.jsonl", check=False)
     assert failed.returncode != 0
     assert "the stage answer-tiny-tiny-base failed" in failed.stdout, failed.stdout[-3000:]
     assert "likely cause: too little memory" in failed.stdout
     assert "logs/answer-tiny-tiny-base.log" in failed.stdout
     assert not (miniature.folder / "results/answers/tiny/tiny-base.jsonl").exists()
-    miniature.edit("src/belle/cli.py", LIMIT, '"""Let a model answer an evaluation set."""')
+    miniature.edit("src/belle/stages.py", LIMIT, '"""Let a model answer an evaluation set."""')
     assert miniature.build("results/answers/tiny/tiny-base.jsonl") == {"answer-tiny-tiny-base": "executed"}
 
 

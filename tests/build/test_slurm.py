@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from belle.errors import InputError
 from trials.slurm.building import build, outputs
 from trials.slurm.cluster import missing, running
 from trials.worlds import World, shrink
@@ -40,11 +41,12 @@ def test_what_is_missing_is_named_with_its_cure(tmp_path: Path) -> None:
 @here
 @pytest.mark.slow
 @pytest.mark.timeout(1200)  # later than the build's own limit, whose message says what stood still
-def test_build_survives_the_death_of_a_node(checkout: Path, built_once: Path, tmp_path: Path) -> None:
+def test_build_survives_the_death_of_a_node(checkout: Path, built_once: Path) -> None:
     world = World(checkout)
     shrink(world)
-    (tmp_path / "cluster").mkdir()
-    with running(tmp_path / "cluster", nodes=2) as cluster:
+    with running(nodes=2) as cluster:
+        daemons = [int(path.read_text()) for path in cluster.folder.glob("*.pid")]
+        assert len(daemons) == 3
         done = build(cluster, world, *SOON, "models/tiny-base", kill_during="base-tiny-base", linger_s=1, timeout_s=600)
         assert [job.stage for job in done.jobs] == ["corpus-tiny", "base-tiny-base"]
         assert [(job.stage, job.restarts, job.state) for job in done.requeued] == [("base-tiny-base", 1, "COMPLETED")]
@@ -59,8 +61,15 @@ def test_build_survives_the_death_of_a_node(checkout: Path, built_once: Path, tm
         os.utime(world.folder / "data" / "corpus" / "tiny.txt", (later, later))
         build(cluster, world, *SOON, "models/tiny-base", timeout_s=200)
         assert world.history()[-1]["outcome"] == "restored"
-    assert not [path for path in (tmp_path / "cluster").glob("*.pid") if _runs(path)]
+    assert not any(Path(f"/proc/{pid}").exists() for pid in daemons)
+    assert not cluster.folder.exists()
 
 
-def _runs(pid_file: Path) -> bool:
-    return Path(f"/proc/{pid_file.read_text().strip()}").exists()
+@here
+def test_a_folder_with_too_long_a_name_is_refused_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    long = tmp_path / ("long" * 20)
+    long.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(long))
+    with pytest.raises(InputError, match="set TMPDIR"), running():
+        pytest.fail("it was started")
+    assert list(long.iterdir()) == []

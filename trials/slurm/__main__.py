@@ -102,8 +102,7 @@ def main() -> int:
     try:
         finished = []
         for name, during in (("plain", ""), ("killed", args.kill_during)):
-            (folder / f"cluster-{name}").mkdir()
-            with running(folder / f"cluster-{name}", args.nodes) as cluster:
+            with running(args.nodes) as cluster:
                 world = _world(folder / name / "world")
                 print(f"{name}: building on {', '.join(cluster.nodes)}", file=sys.stderr, flush=True)
                 done = build(cluster, world, kill_during=during)

@@ -13,6 +13,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -27,6 +28,9 @@ TEMPLATE = Path(__file__).with_name("slurm.conf.template")
 PROGRAMS = {"slurmctld": "slurm-wlm", "slurmd": "slurm-wlm", "sbatch": "slurm-wlm", "munged": "munge"}
 PLUGIN, PLUGIN_SINCE = "snakemake-executor-plugin-slurm", (2, 4)
 """Snakemake's plugin, and a release that can ask squeue; early ones need an accounting database."""
+SOCKET, SOCKET_BYTES = "/spool-node10/node10_1000.4294967291", 107
+"""The socket on which a job's first step listens, below the cluster's folder: where its name is too long, Slurm says so
+in a node's log only and holds the job back for ever."""
 
 
 def _program(name: str) -> str | None:
@@ -224,17 +228,24 @@ def _free_ports(count: int) -> list[int]:
 
 
 @contextmanager
-def running(folder: Path, nodes: int = 3) -> Iterator[Cluster]:
-    """A cluster in an empty folder, stopped whatever happens.
+def running(nodes: int = 3) -> Iterator[Cluster]:
+    """A cluster in a temporary folder, stopped and gone whatever happens.
 
     Raises:
         InputError: this machine lacks something for it.
     """
     if lack := missing():
         raise InputError(lack, where="a Slurm of this machine's own")
+    folder = Path(tempfile.mkdtemp(prefix="slurm-"))
     cluster = Cluster(folder, nodes)
     try:
+        if (length := len(str(folder)) + len(SOCKET)) > SOCKET_BYTES:
+            raise InputError(
+                f"the folder for temporary files leads to sockets' names of {length} bytes; {SOCKET_BYTES} are allowed",
+                where=str(folder), fix="set TMPDIR to a folder with a short name",
+            )  # fmt: skip
         cluster.start()
         yield cluster
     finally:
         cluster.stop()
+        shutil.rmtree(folder, ignore_errors=True)
