@@ -2,9 +2,11 @@
 PYTHON ?= python3.11
 VENV := .venv
 READY := $(VENV)/.ready
+CLUSTERS := $(VENV)/.clusters
 RUN := . $(VENV)/bin/activate &&
+INSTALL := $(VENV)/bin/python -m pip install --disable-pip-version-check --quiet --no-deps
 
-.PHONY: build test lint tables lock publish
+.PHONY: build test lint tables lock publish clusters
 
 build: $(READY)
 	$(RUN) snakemake
@@ -27,14 +29,25 @@ trial-%: $(READY)
 publish: $(READY)
 	$(RUN) dvc push -r public && git add public
 
-# requirements.lock from what is installed in .venv, for the packages that requirements.in names.
-lock: $(READY)
+trial-slurm: $(CLUSTERS)
+
+# requirements.lock from what is installed in .venv, for the packages that requirements.in names; so for the clusters'.
+lock: $(CLUSTERS)
 	$(RUN) python tools/lock.py requirements.in requirements.lock
+	$(RUN) python tools/lock.py requirements-clusters.in requirements-clusters.lock
+
+# What profiles/slurm and profiles/kubernetes need besides; every start of Snakemake is slower by a third with it.
+clusters: $(CLUSTERS)
+
+$(CLUSTERS): requirements-clusters.lock $(READY)
+	$(INSTALL) -r requirements-clusters.lock
+	$(VENV)/bin/python -m pip check
+	touch $@
 
 $(READY): requirements.lock pyproject.toml
 	command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) is not here: install Python 3.11, or say make PYTHON=..." >&2; exit 1; }
 	test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
-	$(VENV)/bin/python -m pip install --disable-pip-version-check --quiet --no-deps -r requirements.lock
-	$(VENV)/bin/python -m pip install --disable-pip-version-check --quiet --no-deps --no-build-isolation --editable .
+	$(INSTALL) -r requirements.lock
+	$(INSTALL) --no-build-isolation --editable .
 	$(VENV)/bin/python -m pip check
 	touch $@

@@ -109,7 +109,7 @@ def on_kubernetes(world: World, *words: str, check: bool = True, **environment: 
 
 
 def test_kubernetes_job_does_what_a_local_one_does(checkout: Path, api: ApiServer, built_once: Path) -> None:
-    pytest.importorskip("kubernetes")
+    pytest.importorskip("kubernetes", reason="not installed: kubernetes (make clusters)")
     world = World(checkout)
     small = strict_yaml.load(built_once / "params.yaml")["corpus"]["tiny"]["sentences"]
     world.set("corpus.tiny.sentences", small)
@@ -129,7 +129,7 @@ def test_kubernetes_job_does_what_a_local_one_does(checkout: Path, api: ApiServe
 
 
 def test_failed_kubernetes_job_is_submitted_again(checkout: Path, api: ApiServer) -> None:
-    pytest.importorskip("kubernetes")
+    pytest.importorskip("kubernetes", reason="not installed: kubernetes (make clusters)")
     world = World(checkout)
     world.edit("src/belle/data/corpus.py", "def corpus(", "raise SystemExit(7)\n\n\ndef corpus(")
     said = on_kubernetes(world, "--retries", "1", "data/corpus/tiny.txt", check=False)

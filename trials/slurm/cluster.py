@@ -45,7 +45,7 @@ def missing() -> str:
     try:
         version = importlib.metadata.version(PLUGIN)
     except importlib.metadata.PackageNotFoundError:
-        return f"not installed: {PLUGIN} (make .venv/.ready)"
+        return f"not installed: {PLUGIN} (make clusters)"
     if tuple(int(part) for part in version.split(".")[:2]) < PLUGIN_SINCE:
         wanted = ".".join(map(str, PLUGIN_SINCE))
         return f"{PLUGIN} {version} asks only an accounting database about jobs; {wanted} or later asks squeue"
