@@ -1,5 +1,6 @@
 """The fingerprint changes exactly when something that the stage can reach changes."""
 
+import re
 import textwrap
 
 import pytest
@@ -163,6 +164,30 @@ def test_packages_count_with_what_they_need(source):
     after = prints(source)["train"]["packages"]["torch"]
     assert before.partition("+")[0] == after.partition("+")[0] == "2.13.0"
     assert before != after
+
+
+def test_an_extra_counts_for_those_who_ask_for_it(source):
+    lock = source / "requirements.lock"
+    lock.write_text(
+        "torch==2.13.0\n    # via requirements.in\n    # [remote] via requirements.in\n"
+        "fsspec==2026.9.0\n    # via torch, dvc\n    # [http] via dvc\n"
+        "aiohttp==3.14.5\n    # via fsspec[http]\n"
+        "paramiko==4.0\n    # via torch[remote]\n"
+        "dvc==3.67.1\n    # via requirements.in\n"
+    )
+
+    def with_another(package: str) -> str:
+        text = lock.read_text()
+        lock.write_text(re.sub(rf"^{package}==\S+", rf"{package}==9", text, flags=re.M))
+        found = prints(source)["train"]["packages"]["torch"]
+        lock.write_text(text)
+        return found
+
+    before = prints(source)["train"]["packages"]["torch"]
+    assert with_another("aiohttp") == before
+    assert with_another("dvc") == before
+    assert with_another("fsspec") != before
+    assert with_another("paramiko") != before
 
 
 def test_python_s_minor_version_is_recorded(source):

@@ -40,11 +40,11 @@ def rules(jobs: Truth) -> Iterator[Mutation]:
         return body.replace("    shell:", "    # only a comment\n    shell:", 1)
 
     def resources(body: str) -> str:
-        return body.replace("    shell:", '    priority: 3\n    message: "another message"\n    shell:', 1)
+        return body.replace("    shell:", "    priority: 3\n    localrule: True\n    shell:", 1)
 
     for rule, stages in sorted(roots.items()):
         yield Mutation("rule", f"{rule}: another command", edited(rule, command), frozenset(stages))
         yield Mutation("rule, cosmetic", f"{rule}: a comment", edited(rule, comment))
-        yield Mutation("rule, cosmetic", f"{rule}: priority and message", edited(rule, resources))
+        yield Mutation("rule, cosmetic", f"{rule}: priority, where it runs", edited(rule, resources))
     for rule in ("fetch_dataset", "decrypt"):
         yield Mutation("rule", f"{rule} (no default target): another command", edited(rule, command))
