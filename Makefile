@@ -25,9 +25,9 @@ tables: build
 trial-%: $(READY)
 	$(RUN) python -m trials.$* --out docs/trials/$*.md
 
-# What the default targets are, for everybody who clones: into public/, a DVC remote that git carries.
+# What the default targets are, and nothing older, for everybody who clones: into public/, a DVC remote that git carries.
 publish: $(READY)
-	$(RUN) dvc push -r public && git add public
+	rm -rf public/files && $(RUN) dvc push -r public && git add -A public
 
 trial-slurm: $(CLUSTERS)
 
