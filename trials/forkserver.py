@@ -103,7 +103,7 @@ def _run(order: dict[str, Any], shim: str) -> None:
     os.environ.update(order["env"])
     sys.executable = shim
     if calls := os.environ.get("BELLE_TRIAL_CALLS"):
-        _record_calls(Path(calls), Path(order["env"]["PYTHONPATH"]))
+        _record_calls(Path(calls), order["env"]["PYTHONPATH"].partition(os.pathsep)[0])
     ours = [item for item in order["env"].get("PYTHONPATH", "").split(os.pathsep) if item]
     if order["name"] == "dvc" or order["words"][:2] == ["-m", "dvc"]:
         _remember_yaml()
@@ -135,7 +135,7 @@ def _remember_yaml() -> None:
     _yaml.parse_yaml = parse_once
 
 
-def _record_calls(folder: Path, source: Path) -> None:
+def _record_calls(folder: Path, source: str) -> None:
     """Keep which functions under ``source`` this process executes; they are written out when it ends."""
     import atexit
 

@@ -166,6 +166,29 @@ def test_packages_count_with_what_they_need(source):
     assert before != after
 
 
+def test_source_that_is_read_as_text_counts_whole(source):
+    package = source / "src" / "belle"
+    (package / "deep").mkdir()
+    for name in ("__init__", "one", "two"):
+        (package / "deep" / f"{name}.py").write_text(f"def nobody_calls_{name}():\n    return 1\n")
+    (package / "deep" / "reads.py").write_text(
+        "from pathlib import Path\nfrom belle import shapes\n\n\ndef reads():\n"
+        "    return [*Path(__file__).parent.glob('*.py'), shapes.__file__]\n\n\n"
+        "def starts():\n    return Path(__file__).resolve().parents[2]\n"
+    )
+    train = package / "train.py"
+    train.write_text("from belle.deep.reads import starts\n" + train.read_text() + "\n\nSTARTS = starts\n")
+    assert changed(source, "deep/two.py", "return 1", "return 2") == set()
+    train.write_text(
+        train.read_text()
+        .replace("return step(x)", "reads(); return step(x)")
+        .replace("import starts", "import reads, starts")
+    )
+    assert changed(source, "deep/two.py", "return 2", "return 3") == {"train"}
+    assert changed(source, "deep/__init__.py", "return 1", "return 2") == {"train"}
+    assert "train" in changed(source, "shapes.py", "SIZE = 1", "SIZE = 7")
+
+
 def test_an_extra_counts_for_those_who_ask_for_it(source):
     lock = source / "requirements.lock"
     lock.write_text(

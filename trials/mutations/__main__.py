@@ -29,13 +29,20 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--only", default="", help="only mutations whose kind or name has this text")
     parser.add_argument("--jobs", type=int, default=2, help="mutations at a time (default: %(default)s)")
     parser.add_argument("--out", type=Path, help="write the table here")
-    parser.add_argument("--log", type=Path, help="append a line of JSON for each mutation")
+    parser.add_argument(
+        "--log",
+        type=Path,
+        help="a line of JSON for each mutation; those in it already are counted, not tried again: a run can go on",
+    )
     args = parser.parse_args(argv)
-    started, verdicts = time.monotonic(), list[Verdict]()
+    started = time.monotonic()
     with Forkserver() as server, tempfile.TemporaryDirectory(prefix="belle-mutations-") as scratch:
         matrix = Matrix(server, built_miniature(), Path(scratch))
         whole = [m for m in matrix.mutations(args.seed) if args.only in f"{m.kind}: {m.name}"]
         order = random.Random(args.seed).sample(whole, len(whole)) if args.seconds else whole
+        verdicts = _earlier(args.log)
+        tried = {(verdict.kind, verdict.name) for verdict in verdicts}
+        order = [mutation for mutation in order if (mutation.kind, mutation.name) not in tried]
         with ThreadPoolExecutor(args.jobs) as pool, tqdm(total=len(order), unit="mutation") as bar:
 
             def run(number: int) -> None:
@@ -52,12 +59,23 @@ def main(argv: list[str] | None = None) -> int:
                         log.write(json.dumps(asdict(verdict), ensure_ascii=False) + "\n")
 
             list(pool.map(run, range(len(order))))
-    text = table(verdicts, len(whole), time.monotonic() - started, args.seed)
+    text = table(verdicts, len(whole), sum(verdict.seconds for verdict in verdicts) / args.jobs, args.seed)
     if args.out:
         args.out.parent.mkdir(parents=True, exist_ok=True)
         args.out.write_text(text, encoding="utf-8")
     print(text.partition("\n| mutation |")[0])
     return 0 if verdicts and all(verdict.right for verdict in verdicts) else 1
+
+
+def _earlier(log: Path | None) -> list[Verdict]:
+    """The verdicts of runs before this one."""
+    lines = log.read_text(encoding="utf-8").splitlines() if log and log.exists() else []
+    found = []
+    for line in map(json.loads, lines):
+        found.append(
+            Verdict(**{key: tuple(value) if isinstance(value, list) else value for key, value in line.items()})
+        )
+    return found
 
 
 if __name__ == "__main__":

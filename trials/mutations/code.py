@@ -11,7 +11,9 @@ from pathlib import Path
 from trials.mutations.mutation import Mutation
 from trials.worlds import World
 
-APART = ("belle/build/", "belle/cli.py", "belle/config.py", "belle/entries.py", "belle/commands/")
+APART = (
+    "belle/build/", "belle/cli.py", "belle/config.py", "belle/entries.py", "belle/strict_yaml.py", "belle/commands/",
+)  # fmt: skip
 """Code that runs in a stage's process and that no result depends on."""
 
 

@@ -123,11 +123,11 @@ def from_nothing(world: World, folder: Path, calls: Path | None = None, **enviro
 
 
 def affected(truth: Truth, before: dict[str, str], roots: frozenset[str]) -> frozenset[str]:
-    """The stages that must run: the roots, and every stage that reads a file whose bytes came out otherwise."""
+    """The stages that must run: the roots, and each that reads or writes a file whose bytes came out otherwise."""
     changed = {name for name in {*truth.files, *before} if truth.files.get(name) != before.get(name)}
     needed = set(roots)
     for job in truth.jobs:
-        if any(name == path or name.startswith(f"{path}/") for path in job.inputs for name in changed):
+        if any(name == path or name.startswith(f"{path}/") for path in (*job.inputs, *job.outputs) for name in changed):
             needed.add(job.name)
     return frozenset(needed)
 

@@ -6,7 +6,8 @@ the versions that requirements.lock pins, theirs included. The result is code.js
 parameters.
 
 Names are followed statically, so the project's code keeps to plain imports. A module that is started by name
-(``python -m belle.x``) is found by that name standing in a string.
+(``python -m belle.x``) is found by that name standing in a string. Source that is read as text counts whole: the module
+of ``module.__file__``, and all of a package where one of its modules looks into ``Path(__file__).parent``.
 """
 
 from __future__ import annotations
@@ -43,6 +44,9 @@ TABLE = "STAGES"
 """The mapping in ``belle.stages`` from a stage to its function and arguments: each depends on its own item only."""
 PARSING = frozenset({"add_stage", "_option"})
 """What turns a command line into arguments: part of every stage, but not followed, or each would reach all others."""
+
+_BESIDE = ast.dump(ast.parse("Path(__file__).parent", mode="eval").body)
+"""What stands where a module reads files beside it."""
 
 Target = tuple[str, str]
 """(module, definition); the definition ``*`` is all of the module, an external package is (name, ``""``)."""
@@ -157,6 +161,9 @@ class _Module:
                     found.add((self.name, inner.id))
             elif isinstance(inner, ast.Constant) and isinstance(inner.value, str) and inner.value in self.modules:
                 found.add((inner.value, "*"))
+            if isinstance(inner, ast.Attribute) and ast.dump(inner) == _BESIDE:
+                package = self.name if self.is_package else self.name.rpartition(".")[0]
+                found |= {(name, "*") for name in self.modules if name.rpartition(".")[0] == package or name == package}
         return found
 
     def _attribute(self, node: ast.Attribute, bindings: dict[str, Target], followed: set[int]) -> Target | None:
@@ -174,7 +181,7 @@ class _Module:
         if module not in self.modules:
             return None
         followed.add(id(root))
-        return (module, names[0] if names else "*")
+        return (module, names[0] if names and names[0] != "__file__" else "*")
 
 
 class Code:
