@@ -133,9 +133,13 @@ def affected(truth: Truth, before: dict[str, str], roots: frozenset[str]) -> fro
 
 
 def executed_functions(calls: Path) -> dict[str, set[tuple[str, str]]]:
-    """Stage → (module path under src, function) that it executed, from what ``from_nothing`` left in ``calls``."""
+    """Stage → (module path under src, function) that its command executed, from what ``from_nothing`` left in ``calls``.
+
+    A command's stages count together: one whose requests are all answered already starts no sender, by chance alone.
+    """
     found: dict[str, set[tuple[str, str]]] = {}
     for folder in calls.iterdir():
         for file in folder.glob("*.json"):
-            found.setdefault(folder.name, set()).update((path, name) for path, name in json.loads(file.read_text()))
-    return found
+            command = folder.name.partition("-")[0]
+            found.setdefault(command, set()).update((path, name) for path, name in json.loads(file.read_text()))
+    return {folder.name: found.get(folder.name.partition("-")[0], set()) for folder in calls.iterdir()}
