@@ -133,7 +133,7 @@ def affected(truth: Truth, before: dict[str, str], roots: frozenset[str]) -> fro
 
 
 def executed_functions(calls: Path) -> dict[str, set[tuple[str, str]]]:
-    """Stage → (module path under src, function) that its command executed, from what ``from_nothing`` left in ``calls``.
+    """Stage → (module path under src, function) that its command executed, from what a build left in ``calls``.
 
     A command's stages count together: one whose requests are all answered already starts no sender, by chance alone.
     """
