@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import random
+import re
 import sys
 import tempfile
 import time
@@ -26,7 +27,7 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m trials.mutations", description=(about or "").partition("\n")[0])
     parser.add_argument("--seconds", type=float, default=0, help="stop starting after this long (default: run all)")
     parser.add_argument("--seed", type=int, default=0, help="order and choices (default: %(default)s)")
-    parser.add_argument("--only", default="", help="only mutations whose kind or name has this text")
+    parser.add_argument("--only", default="", help="only mutations whose kind or name matches this pattern")
     parser.add_argument("--jobs", type=int, default=2, help="mutations at a time (default: %(default)s)")
     parser.add_argument("--out", type=Path, help="write the table here")
     parser.add_argument(
@@ -38,7 +39,7 @@ def main(argv: list[str] | None = None) -> int:
     started = time.monotonic()
     with Forkserver() as server, tempfile.TemporaryDirectory(prefix="belle-mutations-") as scratch:
         matrix = Matrix(server, built_miniature(), Path(scratch))
-        whole = [m for m in matrix.mutations(args.seed) if args.only in f"{m.kind}: {m.name}"]
+        whole = [m for m in matrix.mutations(args.seed) if re.search(args.only, f"{m.kind}: {m.name}")]
         order = random.Random(args.seed).sample(whole, len(whole)) if args.seconds else whole
         verdicts = _earlier(args.log)
         tried = {(verdict.kind, verdict.name) for verdict in verdicts}
