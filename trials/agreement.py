@@ -216,6 +216,26 @@ class Trial:
         return ""
 
 
+def report(runs: list[dict[str, Any]]) -> str:
+    """All runs together, as Markdown."""
+    edits, stale, faults = (sum(run[what] for run in runs) for what in ("edits", "stale", "faults"))
+    kinds = sum((Counter(run["kinds"]) for run in runs), Counter[str]())
+    rows = "\n".join(f"| {kind} | {count} |" for kind, count in sorted(kinds.items()))
+    seeds = ", ".join(f"{run['edits']} of seed {run['seed']}" for run in runs)
+    return f"""# Agreement of `snakemake -n` and `dvc status`
+
+Written by `python -m trials.agreement`; do not edit. After each random edit both are asked what is stale; what is
+compared and how, trials/agreement.py says.
+
+{edits} edits ({seeds}), {sum(run["minutes"] for run in runs):.0f} minutes; something was stale after {stale} of them:
+**{edits - faults} of {edits} agree**.
+
+| edit | times |
+|---|--:|
+{rows}
+"""
+
+
 def main(argv: list[str] | None = None) -> int:
     """Run the trial; the exit status is 1 where the two ever disagreed."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
@@ -224,6 +244,9 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=0, help="(default: %(default)s)")
     parser.add_argument("--jobs", type=int, default=2, help="worlds at a time (default: %(default)s)")
     parser.add_argument("--out", type=Path, help="write the result here, as Markdown")
+    parser.add_argument(
+        "--log", type=Path, help="a line of JSON for each run; those in it are counted: give other seeds"
+    )
     args = parser.parse_args(argv)
     started = time.monotonic()
     until = started + args.seconds if args.seconds else 0.0
@@ -232,20 +255,17 @@ def main(argv: list[str] | None = None) -> int:
         whole = [min(EDITS_A_WORLD, args.edits - first) for first in range(0, args.edits, EDITS_A_WORLD)]
         with ThreadPoolExecutor(args.jobs) as pool, tqdm(total=args.edits, unit="edit") as bar:
             list(pool.map(lambda item: trial.world(item[0], item[1], until, bar), enumerate(whole)))
-    kinds = "\n".join(f"| {kind} | {count} |" for kind, count in sorted(trial.kinds.items()))
-    minutes = (time.monotonic() - started) / 60
-    text = f"""# Agreement of `snakemake -n` and `dvc status`
-
-Written by `python -m trials.agreement`; do not edit. After each random edit both are asked what is stale; what is
-compared and how, trials/agreement.py says.
-
-{trial.edits} edits, seed {args.seed}, {minutes:.0f} minutes; something was stale after {trial.stale} of them:
-**{trial.edits - len(trial.faults)} of {trial.edits} agree**.
-
-| edit | times |
-|---|--:|
-{kinds}
-"""
+    run = {
+        "seed": args.seed, "edits": trial.edits, "stale": trial.stale, "faults": len(trial.faults),
+        "kinds": dict(trial.kinds), "minutes": (time.monotonic() - started) / 60,
+    }  # fmt: skip
+    runs = [run]
+    if args.log:
+        with open(args.log, "a+", encoding="utf-8") as log:
+            log.write(json.dumps(run) + "\n")
+            log.seek(0)
+            runs = [json.loads(line) for line in log]
+    text = report(runs)
     if args.out:
         args.out.parent.mkdir(parents=True, exist_ok=True)
         args.out.write_text(text, encoding="utf-8")
