@@ -211,3 +211,14 @@ def test_a_stage_whose_dvc_was_killed_before_it_began_does_not_run(miniature: Wo
     assert not (miniature.folder / "out.txt").exists()
     assert miniature.run(*belle.split()).returncode == 0  # by hand it is no stage, and does
     assert (miniature.folder / "out.txt").exists()
+
+
+@pytest.mark.parametrize("left", [0, 4096], ids=["empty", "half"])
+def test_a_lock_file_that_a_killed_dvc_left_cut_off_is_taken_back(miniature: World, left: int):
+    lock = miniature.folder / "dvc.lock"
+    assert miniature.planned() == {}
+    whole = lock.read_bytes()
+    lock.write_bytes(whole[:left].rstrip(b"\n"))
+    assert miniature.build() == {}
+    assert lock.read_bytes() == whole
+    assert "up to date" in miniature.run("dvc", "status").stdout

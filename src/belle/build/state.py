@@ -10,9 +10,10 @@ import fcntl
 import hashlib
 import json
 import os
+import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from typing import Any
 from belle import strict_yaml
 from belle.build import kept
 from belle.build.hashes import Hashes
+from belle.files import atomic_file
 
 LOCKS = {"dvc.yaml": "dvc.lock", "ondemand/dvc.yaml": "ondemand/dvc.lock"}
 """Pipeline files and their locks: the default targets' stages, and those that were asked for by name."""
@@ -102,27 +104,48 @@ def _stages(lock: Path) -> dict[str, Any]:
 
 
 @contextmanager
-def _nobody_writes(wait_s: float = 5.0) -> Iterator[None]:
+def _nobody_writes(wait_s: float = 5.0) -> Iterator[bool]:
     """Hold off DVC, which rewrites dvc.lock in place for another job: half of it would read as a whole one.
+
+    Yields whether it is held off.
 
     Where its lock is held for longer (a long ``dvc push``, say), dvc.lock is not being written, and is read as it is.
     """
     try:
         descriptor = os.open(DVC_BUSY, os.O_RDONLY)
     except OSError:
-        yield  # DVC was never here
+        yield False  # DVC was never here
         return
     try:
-        until = time.monotonic() + wait_s
+        until, alone = time.monotonic() + wait_s, False
         while time.monotonic() < until:
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+                alone = True
                 break
             except BlockingIOError:
                 time.sleep(0.02)
-        yield
+        yield alone
     finally:
         os.close(descriptor)
+
+
+def _mend(lock: Path) -> None:
+    """Take back a lock file that a killed DVC left cut off; while it is whole, keep a copy for that.
+
+    DVC writes it in place, from an empty file on, and ends it with a line end. Only while nobody writes.
+    """
+    copy, text = PARSED / f"{lock.as_posix().replace('/', '-')}.whole", lock.read_bytes()
+    with suppress(OSError):  # a folder that cannot be written to is no reason to fail
+        kept_text = copy.read_bytes() if copy.exists() else b""
+        if text.endswith(b"\n"):
+            if text != kept_text:
+                with atomic_file(copy, "wb") as file:
+                    file.write(text)
+        elif kept_text:
+            with atomic_file(lock, "wb") as file:
+                file.write(kept_text)
+            print(f"belle: {lock} was cut off when DVC was killed; taken back as it was before", file=sys.stderr)
 
 
 class State:
@@ -136,9 +159,11 @@ class State:
         self.hashes = hashes or Hashes(HASHES)
         self._values: dict[str, Any] = dict(values or {})
         self.locked: dict[str, dict[str, Any]] = {}
-        with _nobody_writes():
+        with _nobody_writes() as alone:
             for lock in LOCKS.values():
                 if Path(lock).exists():
+                    if alone:
+                        _mend(Path(lock))
                     for name, entry in _stages(Path(lock)).items():
                         self.locked.setdefault(name, entry)
         self._made = {out["path"]: out.get("md5") for entry in self.locked.values() for out in entry.get("outs", [])}
