@@ -8,6 +8,9 @@ from pydantic import Field
 
 from belle.settings import Count, PositiveFloat, PositiveInt, Section
 
+HubName = Annotated[str, Field(pattern=r"^[\w./-]+$")]
+"""A repository of the hub, a revision of one, or a local folder."""
+
 
 class GeneratedDataset(Section):
     """Rows asked anew from a chat API by Self-Instruct."""
@@ -22,8 +25,8 @@ class PublishedDataset(Section):
     """Rows published on the Hugging Face hub (or a local folder that ``datasets`` can load)."""
 
     kind: Literal["published"]
-    hub: Annotated[str, Field(pattern=r"^[\w./-]+$")]
-    revision: Annotated[str, Field(pattern=r"^[\w./-]+$")]
+    hub: HubName
+    revision: HubName
     split: Annotated[str, Field(pattern=r"^[\w\[\]:%.-]+$")]
     licence: str
     clean: str
@@ -41,8 +44,8 @@ class HubBase(Section):
     """A published base model; its size is stated so that a plan can be checked without the weights."""
 
     kind: Literal["hub"]
-    hub: Annotated[str, Field(pattern=r"^[\w./-]+$")]
-    revision: Annotated[str, Field(pattern=r"^[\w./-]+$")]
+    hub: HubName
+    revision: HubName
     parameters: PositiveInt
     disk_gb: PositiveFloat
 

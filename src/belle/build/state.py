@@ -135,17 +135,23 @@ def _mend(lock: Path) -> None:
 
     DVC writes it in place, from an empty file on, and ends it with a line end. Only while nobody writes.
     """
-    copy, text = PARSED / f"{lock.as_posix().replace('/', '-')}.whole", lock.read_bytes()
+    name, text = lock.as_posix().replace("/", "-"), lock.read_bytes()
+    whole, cut = PARSED / f"{name}.whole", PARSED / f"{name}.cut"
     with suppress(OSError):  # a folder that cannot be written to is no reason to fail
-        kept_text = copy.read_bytes() if copy.exists() else b""
+        before = whole.read_bytes() if whole.exists() else b""
         if text.endswith(b"\n"):
-            if text != kept_text:
-                with atomic_file(copy, "wb") as file:
-                    file.write(text)
-        elif kept_text:
-            with atomic_file(lock, "wb") as file:
-                file.write(kept_text)
-            print(f"belle: {lock} was cut off when DVC was killed; taken back as it was before", file=sys.stderr)
+            if text != before:
+                _put(whole, text)
+        elif before:
+            _put(cut, text)  # should an editor have left the line end away, nothing is lost
+            _put(lock, before)
+            print(f"belle: {lock} was cut off, as by a DVC that was killed; taken back from {whole}", file=sys.stderr)
+            print(f"  what stood there is in {cut}", file=sys.stderr)
+
+
+def _put(path: Path, content: bytes) -> None:
+    with atomic_file(path, "wb") as file:
+        file.write(content)
 
 
 class State:

@@ -60,7 +60,7 @@ def rank(
     kept = np.flatnonzero(keep).astype(np.int32)
     before = np.searchsorted(kept, np.arange(pool, len(rows)))
     lengths = np.diff(rows.starts)
-    heads, post_slot, post_word = _index(rows.flat, rows.starts, kept, rows.vocabulary)
+    heads, post_slot, post_word = _index(rows, kept)
     count = len(rows) - pool
     scores, whom = np.zeros((count, top)), np.full((count, top), -1, np.int32)
     mean = np.zeros(count)
@@ -79,34 +79,30 @@ def rank(
     return scores, whom, mean
 
 
-@njit(cache=True, nogil=True)
-def _index(flat: Ints, starts: Longs, kept: Ints, vocabulary: int) -> tuple[Longs, Ints, Words]:
+def _index(rows: Rows, kept: Ints) -> tuple[Longs, Ints, Words]:
     """For each token, the slots of kept rows of at most a word's length that have it, and its places in them."""
-    last = np.full(vocabulary, -1, np.int32)
-    sizes = np.zeros(vocabulary + 1, np.int64)
+    tokens, slots, words = _entries(rows.flat, rows.starts, kept, rows.vocabulary)
+    order = np.argsort(tokens, kind="stable")
+    return np.searchsorted(tokens[order], np.arange(rows.vocabulary + 1)), slots[order], words[order]
+
+
+@njit(cache=True, nogil=True)
+def _entries(flat: Ints, starts: Longs, kept: Ints, vocabulary: int) -> tuple[Ints, Ints, Words]:
+    last, found = np.full(vocabulary, -1, np.int64), 0
+    tokens, slots = np.empty(len(flat), np.int32), np.empty(len(flat), np.int32)
+    words = np.zeros(len(flat), np.uint64)
     for slot in range(len(kept)):
         start, end = starts[kept[slot]], starts[kept[slot] + 1]
-        if end - start <= BITS:
-            for at in range(start, end):
-                token = flat[at]
-                if last[token] != slot:
-                    last[token] = slot
-                    sizes[token + 1] += 1
-    heads = np.cumsum(sizes)
-    ends = heads.copy()
-    post_slot, post_word = np.empty(heads[-1], np.int32), np.zeros(heads[-1], np.uint64)
-    last[:] = -1
-    for slot in range(len(kept)):
-        start, end = starts[kept[slot]], starts[kept[slot] + 1]
-        if end - start <= BITS:
-            for at in range(start, end):
-                token = flat[at]
-                if last[token] != slot:
-                    last[token] = slot
-                    post_slot[ends[token]] = slot
-                    ends[token] += 1
-                post_word[ends[token] - 1] |= np.uint64(1) << np.uint64(at - start)
-    return heads, post_slot, post_word
+        if end - start > BITS:
+            continue
+        first = found  # of this row's entries; an older one of a token is another row's
+        for at in range(start, end):
+            token = flat[at]
+            if last[token] < first:
+                last[token], tokens[found], slots[found] = found, token, slot
+                found += 1
+            words[last[token]] |= np.uint64(1) << np.uint64(at - start)
+    return tokens[:found], slots[:found], words[:found]
 
 
 @njit(cache=True, nogil=True)
