@@ -22,26 +22,35 @@ def read(path: Path, what: str = "rows") -> Iterator[Row]:
             if not line.strip():
                 continue
             try:
-                row = json.loads(line.decode("utf-8"))
-            except UnicodeDecodeError as error:
-                raise InputError(
-                    f"not UTF-8 at byte {error.start}", where=f"{path}:{number}", fix="convert the file to UTF-8"
-                ) from None
-            except json.JSONDecodeError as error:
-                raise InputError(
-                    f"not JSON: {error.msg} at column {error.colno}",
-                    where=f"{path}:{number}",
-                    cause="the file is not JSON Lines, or a copy of it was cut off",
-                    fix="write one JSON object a line",
-                ) from None
-            if not isinstance(row, dict):
-                raise InputError(
-                    f"a {type(row).__name__} where an object was expected",
-                    where=f"{path}:{number}",
-                    cause="one JSON array instead of JSON Lines",
-                    fix="write one JSON object a line",
-                )
+                row = parse(line)
+            except InputError as error:
+                raise InputError(error.what, where=f"{path}:{number}", cause=error.cause, fix=error.fix) from None
             yield row
+
+
+def parse(line: bytes) -> Row:
+    """The object of one line.
+
+    Raises:
+        InputError: it is not UTF-8, or not a JSON object; the place is left to the caller.
+    """
+    try:
+        row = json.loads(line.decode("utf-8"))
+    except UnicodeDecodeError as error:
+        raise InputError(f"not UTF-8 at byte {error.start}", fix="convert the file to UTF-8") from None
+    except json.JSONDecodeError as error:
+        raise InputError(
+            f"not JSON: {error.msg} at column {error.colno}",
+            cause="the file is not JSON Lines, or a copy of it was cut off",
+            fix="write one JSON object a line",
+        ) from None
+    if not isinstance(row, dict):
+        raise InputError(
+            f"a {type(row).__name__} where an object was expected",
+            cause="one JSON array instead of JSON Lines",
+            fix="write one JSON object a line",
+        )
+    return row
 
 
 def dumps(row: Any) -> str:

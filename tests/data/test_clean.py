@@ -42,6 +42,8 @@ def run(tmp_path):
             "novelty_threshold": 1.01,
             "min_output_chars": 1,
             "max_output_chars": 50,
+            "near_duplicate_threshold": 1.01,
+            "rejects": tmp_path / "clean" / "tiny.rejects.jsonl",
             **changes,
         }
         out, report = tmp_path / "clean" / "tiny.jsonl", tmp_path / "clean" / "tiny.report.json"
@@ -62,10 +64,14 @@ def test_every_row_is_kept_or_counted_once(run):
     assert report["rows_out"] == 5
     assert report["reasons"] == {
         "output_empty": 1, "gpt_self_reference": 1, "output_too_short": 0, "output_too_long": 1, "not_utf8": 0,
-        "exact_duplicate": 1, "not_novel": 0,
+        "exact_duplicate": 1, "near_duplicate": 0, "not_novel": 0,
     }  # fmt: skip
-    assert report["samples"]["exact_duplicate"] == [ROWS[3]["id"]]
-    assert report["chars"]["output"] == {"min": 1, "mean": 4.2, "median": 1, "p95": 9, "max": 9}
+    (sample,) = report["samples"]["exact_duplicate"]
+    assert (sample["id"], sample["rival"]) == (ROWS[3]["id"], ROWS[0]["id"])
+    lengths = report["chars"]["after"]["output"]
+    assert lengths.pop("histogram")["counts"][:5] == [0, 3, 0, 0, 2]
+    assert lengths == {"min": 1, "mean": 4.2, "median": 1, "p95": 9, "max": 9}
+    assert report["chars"]["before"]["output"]["max"] == 60
 
 
 def test_novelty_of_the_compared_text(run):
@@ -134,7 +140,7 @@ def test_no_row_left_is_a_report_too(run):
     rows, report = run([])
     assert rows == []
     assert report["rows_in"] == report["rows_out"] == 0
-    assert report["chars"]["output"]["max"] == 0
+    assert report["chars"]["after"]["output"]["max"] == 0
 
 
 @pytest.mark.parametrize(
@@ -179,5 +185,6 @@ def test_missing_file(tmp_path):
     with pytest.raises(InputError, match="raw rows: there is no such file"):
         clean(
             raw=tmp_path / "none.jsonl", out=tmp_path / "o", report=tmp_path / "r", filters=[], compare="instruction",
-            novelty_threshold=1.01, min_output_chars=0, max_output_chars=9,
+            novelty_threshold=1.01, min_output_chars=0, max_output_chars=9, rejects=tmp_path / "x",
+            near_duplicate_threshold=1.01,
         )  # fmt: skip
