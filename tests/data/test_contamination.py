@@ -1,5 +1,6 @@
 """Overlap with evaluation rows: planted in many spellings and found, near misses kept, equal to a plain definition."""
 
+import json
 import pickle
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from belle import jsonl
 from belle.data import normalise
 from belle.data.contamination import codes
 from belle.data.contamination.overlap import Contamination
+from belle.data.contamination.tally import Tally
 from belle.errors import InputError
 
 ROOT = Path(__file__).parents[2]
@@ -218,7 +220,8 @@ def test_evaluation_sets_are_loaded_with_their_ids_and_answers(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("setting", "value"), [("gram", 1), ("share", 1.1), ("share", -0.1), ("run", -1), ("short", 0), ("short", 14)]
+    ("setting", "value"),
+    [("gram", 1), ("share", 1.1), ("share", -0.1), ("text_share", 2.0), ("run", -1), ("short", 0), ("short", 14)],
 )
 def test_settings_out_of_range_are_refused(setting, value):
     with pytest.raises(InputError, match=rf"contamination\.{setting}.*{value}"):
@@ -230,10 +233,59 @@ def test_no_questions_overlap_with_nothing():
     assert Contamination(["", "？"]).overlap("随便一句话，长一点也没关系的一句话") is None
 
 
+# --- the tally of a set -----------------------------------------------------------------------------------------------
+
+
+def test_a_tally_names_what_was_found():
+    index = Contamination(QUESTIONS, [f"set/{number}" for number in range(len(QUESTIONS))])
+    texts = [
+        QUESTIONS[0],
+        QUESTIONS[1],
+        "无关的一行。",
+        "请把下面这段话改写成更正式的语气：这东西不好用，给我换个新的来，快。",
+        QUESTIONS[1] + "请列式。",
+    ]
+    tally = Tally()
+    for number, overlap in enumerate(index.check([[text] for text in texts])):
+        tally.add(f"r-{number}", overlap)
+    report = tally.as_json()
+    assert report["rows"] == 5
+    assert report["contaminated"] == 3
+    assert report["overlapping"] == 1
+    assert report["evaluation_sets"] == {"set": 3}
+    assert report["evaluation_rows"] == {"set/1": 2, "set/0": 1}
+    assert report["shares"]["contaminated"]["0.9"] == 3
+    assert report["shares"]["kept"]["0.5"] + report["shares"]["kept"]["0.4"] == 1
+    assert [item["row"] for item in report["top"]["contaminated"]] == ["r-0", "r-1", "r-4"]
+    assert report["top"]["kept"] == [
+        {
+            "row": "r-3", "evaluation_row": "set/0", "of_question": 0.41, "of_text": 0.533, "run": 16,
+            "shared": "请把下面这段话改写成更正式的语气",
+        }
+    ]  # fmt: skip
+    assert json.loads(json.dumps(report)) == report
+
+
+def test_tallies_of_parts_are_the_tally_of_the_whole():
+    index = Contamination(QUESTIONS)
+    rows = [[QUESTIONS[number % 3][: 15 + number % 40]] for number in range(400)]
+    found = list(zip((f"r-{number:03}" for number in range(400)), index.check(rows), strict=True))
+    whole, parts = Tally(), [Tally() for _ in range(7)]
+    for row, overlap in found:
+        whole.add(row, overlap)
+    for place, (row, overlap) in enumerate(found):
+        parts[place * 31 % 7].add(row, overlap)
+    merged = parts[4]
+    for part in (parts[0], parts[6], parts[1], parts[5], parts[3], parts[2]):
+        merged.merge(part)
+    assert json.dumps(merged.as_json()) == json.dumps(whole.as_json())
+    assert whole.as_json()["contaminated"] > 50
+
+
 # --- against a plain definition -------------------------------------------------------------------------------------
 
 
-def plain(questions, text, gram, share, run, short):
+def plain(questions, text, gram, share, text_share, run, short):
     """The best overlap as the docstrings define it, by trying everything."""
     key = normalise.key(text)
     best = None
@@ -259,7 +311,7 @@ def plain(questions, text, gram, share, run, short):
             continue
         of_question, of_text = (sum(mark) / len(mark) for mark in marks)
         most = max(of_question, of_text)
-        verdict = most >= share or 0 < run <= longest
+        verdict = of_question >= share or of_text >= text_share or 0 < run <= longest
         ranked = ((verdict, most, of_question, longest, -number), (str(number), of_question, of_text, longest, verdict))
         if best is None or ranked > best:
             best = ranked
@@ -274,17 +326,19 @@ words = st.text(alphabet="天地人a1，", max_size=14)
     texts=st.lists(st.lists(words, min_size=1, max_size=3).map("".join), max_size=6),
     gram=st.integers(2, 9),
     share=st.sampled_from([0.0, 0.3, 0.6, 1.0]),
+    text_share=st.sampled_from([0.0, 0.3, 0.6, 1.0]),
     run=st.integers(0, 8),
     data=st.data(),
 )
-def test_it_is_what_the_definition_says(questions, texts, gram, share, run, data):
+def test_it_is_what_the_definition_says(questions, texts, gram, share, text_share, run, data):
     short = data.draw(st.integers(1, gram))
-    found = Contamination(questions, gram=gram, share=share, run=run, short=short).check([[text] for text in texts])
+    settings = {"gram": gram, "share": share, "text_share": text_share, "run": run, "short": short}
+    found = Contamination(questions, **settings).check([[text] for text in texts])
     for text, overlap in zip(texts, found, strict=True):
         seen = overlap and (
             overlap.id, overlap.of_question, overlap.of_text, overlap.run, overlap.contaminates
         )  # fmt: skip
-        assert seen == plain(questions, text, gram, share, run, short), text
+        assert seen == plain(questions, text, **settings), text
 
 
 def test_it_is_what_the_definition_says_of_long_texts():
@@ -305,7 +359,7 @@ def test_it_is_what_the_definition_says_of_long_texts():
         found = Contamination(pool, gram=gram, short=5).check([[text] for text in texts])
         for text, overlap in zip(texts, found, strict=True):
             seen = overlap and (overlap.id, overlap.of_question, overlap.of_text, overlap.run, overlap.contaminates)
-            assert seen == plain(pool, text, gram, 0.5, 50, 5)
+            assert seen == plain(pool, text, gram, 0.5, 0.8, 50, 5)
         assert sum(overlap is not None for overlap in found) > 20
 
 
@@ -321,6 +375,7 @@ for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"):
     os.environ[name] = "1"
 import random
 from belle.data.contamination.overlap import Contamination
+from belle.data.contamination.tally import Tally
 draw = random.Random(1)
 text = lambda length: "".join(chr(draw.randrange(0x4E00, 0x9F00)) for _ in range(length))
 questions = [text(65) for _ in range(1000)]

@@ -62,7 +62,9 @@ class Contamination:
         questions: The texts to keep out of training.
         ids: A name for each; several texts may have one. By default their numbers.
         gram: Characters of an n-gram, at least 2.
-        share: From which share on an overlap contaminates; 0: any shared n-gram does.
+        share: From which share of the question on an overlap contaminates; 0: any shared n-gram does.
+        text_share: From which share of the text on it does: a row that only asks a part of a question. It is higher,
+            for two tasks may be worded alike and be about different things.
         run: From which length of a covered stretch on it does whatever the share; 0: no length does.
         short: The least length of a question that contaminates by being part of a text, 1 to ``gram``. A question
             of fewer characters contaminates only a text of the same key.
@@ -78,14 +80,15 @@ class Contamination:
         *,
         gram: int = 13,
         share: float = 0.5,
+        text_share: float = 0.8,
         run: int = 50,
         short: int = 8,
     ) -> None:
-        _check_settings(gram, share, run, short)
+        _check_settings(gram, share, text_share, run, short)
         self.ids = list(ids) or [str(number) for number in range(len(questions))]
         if len(self.ids) != len(questions):
             raise InputError(f"{len(self.ids)} ids for {len(questions)} questions", where="contamination")
-        self.gram, self.share, self.run, self.short = gram, share, run, short
+        self.gram, self.share, self.text_share, self.run, self.short = gram, share, text_share, run, short
         self._keys = [normalise.key(question) for question in questions]
         self._short: dict[str, int] = {}
         self._same: dict[str, int] = {}
@@ -107,7 +110,7 @@ class Contamination:
         Args:
             evals: Name → the set's JSON Lines file. An id here is the name, a slash and the row's id.
             answers: From which length on (characters of the key) reference answers are kept out too; 0: none are.
-            settings: ``gram``, ``share``, ``run`` and ``short``.
+            settings: ``gram``, ``share``, ``text_share``, ``run`` and ``short``.
 
         Raises:
             InputError: a setting out of range, or a file that is no evaluation set.
@@ -187,17 +190,18 @@ class Contamination:
 
     def _ranked(self, number: int, of_question: float, of_text: float, stretch: str) -> _Ranked:
         share, run = max(of_question, of_text), len(stretch)
-        contaminates = share >= self.share or 0 < self.run <= run
+        contaminates = of_question >= self.share or of_text >= self.text_share or 0 < self.run <= run
         overlap = Overlap(
             self.ids[number], share, of_question, of_text, run, normalise.shown(stretch), contaminates
         )  # fmt: skip
         return (contaminates, share, of_question, run, -number), overlap
 
 
-def _check_settings(gram: int, share: float, run: int, short: int) -> None:
+def _check_settings(gram: int, share: float, text_share: float, run: int, short: int) -> None:
     faults = [
         (gram < 2, "gram", "at least 2", gram),
         (not 0 <= share <= 1, "share", "0 to 1", share),
+        (not 0 <= text_share <= 1, "text_share", "0 to 1", text_share),
         (run < 0, "run", "at least 0 (0: off)", run),
         (not 1 <= short <= gram, "short", f"1 to gram, which is {gram}", short),
     ]
