@@ -12,14 +12,15 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from belle.data.minhash.banding import similar_at
-from belle.data.minhash.folding import _NO_PAIR_ABOVE, fold_table, folded, points_of
+from belle.data.minhash.folding import _NO_PAIR_ABOVE, fold_table, folded
 from belle.data.minhash.keeping import NearDuplicates
 from belle.data.minhash.pairing import pairs
 from belle.data.minhash.signing import signatures
+from belle.data.minhash.similarity import Similarity
 
 NONE = 2**32 - 1
 WORD = 2**64 - 1
+GOLDEN = 0x9E3779B97F4A7C15
 
 
 def mixed(word: int) -> int:
@@ -41,55 +42,68 @@ def permutations(count: int) -> list[tuple[int, int]]:
 
 
 @functools.cache
-def signature(text: str, count: int, width: int) -> list[int]:
-    """The definition: for each permutation the least value over the set of shingles."""
+def signature(text: str, similarity: Similarity) -> list[int]:
+    """The definition: a hash for each band of least values, and the least of the different hashes."""
     hashes = set()
-    for shingle in shingles(text, width):
+    for shingle in shingles(text, similarity.shingle):
         number = 0
         for character in shingle:
-            number = (number * 0x9E3779B97F4A7C15 + ord(character)) & WORD
-        hashes.add(mixed(number) >> 32)
-    return [min(((a * hash_ + b) % 2**32 for hash_ in hashes), default=NONE) for a, b in permutations(count)]
+            number = (number * GOLDEN + ord(character)) & WORD
+        hashes.add(min(mixed(number) >> 32, NONE - 1))
+    if not hashes:
+        return [NONE] * similarity.width
+    least = [min((a * hash_ + b) % 2**32 for hash_ in hashes) for a, b in permutations(similarity.permutations)]
+    bands = []
+    for start in range(0, similarity.bands * similarity.rows, similarity.rows):
+        found = (2 * start + 1) * GOLDEN
+        for at, value in enumerate(least[start : start + similarity.rows]):
+            found += value * ((2 * start + 1) * GOLDEN + at * 0xD1B54A32D192ED02)
+        bands.append(mixed(found & WORD) >> 32)
+    sample = sorted(hashes)[: similarity.sample]
+    return bands + sample + [NONE] * (similarity.sample - len(sample))
 
 
-def similar(one: list[int], other: list[int], threshold: float) -> bool:
-    """The definition: enough values are equal, and all of one band."""
-    if set(one) == {NONE} or set(other) == {NONE}:
+def similar(one: list[int], other: list[int], similarity: Similarity) -> bool:
+    """The definition: a band in common, and enough of what is in both samples' reach."""
+    if one[-similarity.sample] == NONE or other[-similarity.sample] == NONE:
         return False
-    bands, rows, _ = similar_at(threshold, len(one))
-    equal = [a == b for a, b in zip(one, other, strict=True)]
-    return sum(equal) / len(one) >= threshold and any(all(equal[at * rows : (at + 1) * rows]) for at in range(bands))
+    if not any(a == b for a, b in zip(one[: similarity.bands], other[: similarity.bands], strict=True)):
+        return False
+    ours, theirs = one[similarity.bands :], other[similarity.bands :]
+    end = min(ours[-1], theirs[-1])
+    some, others = ({value for value in sample if value <= end and value != NONE} for sample in (ours, theirs))
+    return len(some & others) / len(some | others) >= similarity.threshold
 
 
-def kept_first(signed: list[list[int]], threshold: float) -> list[int]:
+def kept_first(signed: list[list[int]], similarity: Similarity) -> list[int]:
     kept: list[int] = []
     rivals = []
     for row, one in enumerate(signed):
-        rivals.append(next((other for other in kept if similar(signed[other], one, threshold)), -1))
+        rivals.append(next((other for other in kept if similar(signed[other], one, similarity)), -1))
         if rivals[-1] < 0:
             kept.append(row)
     return rivals
 
 
-def check(texts: list[str], threshold: float, count: int, width: int, cuts: list[int]) -> None:
+def check(texts: list[str], similarity: Similarity, cuts: list[int]) -> None:
     """All that the package does with these texts, beside the definition."""
-    expected = [signature(text, count, width) for text in texts]
-    signed = signatures(texts, count, width)
+    expected = [signature(text, similarity) for text in texts]
+    signed = signatures(texts, similarity)
     assert signed.dtype == np.uint32
     assert signed.tolist() == expected
-    rivals = kept_first(expected, threshold)
-    assert NearDuplicates(threshold, count, width).keep(texts).tolist() == rivals
-    near = NearDuplicates(threshold, count, width)
+    rivals = kept_first(expected, similarity)
+    assert NearDuplicates(similarity).keep(texts).tolist() == rivals
+    near = NearDuplicates(similarity)
     bounds = [0, *sorted(min(cut, len(texts)) for cut in cuts), len(texts)]
     parts = [near.keep(texts[start:end]) for start, end in pairwise(bounds)]
     assert np.concatenate(parts).tolist() == rivals
     middle = len(texts) // 3
-    whom, where = pairs(signed, signed[middle:], threshold)
+    whom, where = pairs(signed, signed[middle:], similarity)
     assert list(zip(whom.tolist(), where.tolist(), strict=True)) == [
         (query, row)
         for query, one in enumerate(expected[middle:])
         for row, other in enumerate(expected)
-        if similar(other, one, threshold)
+        if similar(other, one, similarity)
     ]
 
 
@@ -120,19 +134,27 @@ PHRASES += [
     "か\u3099",
 ]
 templated = st.lists(st.lists(st.sampled_from(PHRASES), max_size=8).map("".join), max_size=15)
-thresholds = st.sampled_from([0.3, 0.5, 0.7, 0.75, 0.8, 0.9, 1.0])
 
 
-@settings(max_examples=50, deadline=None)
-@given(templated, thresholds, st.integers(1, 24), st.integers(1, 6), st.lists(st.integers(0, 15), max_size=3))
-def test_templated_rows(texts: list[str], threshold: float, count: int, width: int, cuts: list[int]):
-    check(texts, threshold, count, width, cuts)
+settings_of = st.builds(
+    Similarity,
+    threshold=st.one_of(st.sampled_from([0.3, 0.5, 0.7, 0.75, 0.8, 0.9, 1.0]), st.floats(0.01, 1)),
+    permutations=st.integers(1, 24),
+    shingle=st.integers(1, 6),
+    sample=st.integers(1, 24),
+)
 
 
-@settings(max_examples=50, deadline=None)
-@given(st.lists(st.text(alphabet="天地玄黄a", max_size=12), max_size=20), st.floats(0.01, 1), st.integers(1, 3))
-def test_few_characters_many_ties(texts: list[str], threshold: float, width: int):
-    check(texts, threshold, 16, width, [7])
+@settings(max_examples=150, deadline=None)
+@given(templated, settings_of, st.lists(st.integers(0, 15), max_size=3))
+def test_templated_rows(texts: list[str], similarity: Similarity, cuts: list[int]):
+    check(texts, similarity, cuts)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(st.text(alphabet="天地玄黄a", max_size=12), max_size=20), settings_of)
+def test_few_characters_many_ties(texts: list[str], similarity: Similarity):
+    check(texts, similarity, [7])
 
 
 @settings(max_examples=100, deadline=None)
@@ -140,7 +162,8 @@ def test_few_characters_many_ties(texts: list[str], threshold: float, width: int
 @example(["\ud800甲", "\ud83d\ude00乙", "\udfff"])
 @example(["ΑΣ ΣΑΣ", "İSTANBUL", "ﬀﬃ", "ẞß", "K Å Ω", "ϒ\u0301", "각", "\u1100\u1161\u11a8", "ｶﾞ", "\u0344a", "ﷺ"])
 def test_any_text_at_all(texts: list[str]):
-    assert signatures(texts, 8, 3).tolist() == [signature(text, 8, 3) for text in texts]
+    similarity = Similarity(0.8, permutations=8, shingle=3, sample=8)
+    assert signatures(texts, similarity).tolist() == [signature(text, similarity) for text in texts]
 
 
 def test_rows_from_templates_of_instructions():
@@ -156,8 +179,8 @@ def test_rows_from_templates_of_instructions():
             topic = "".join(chr(0x4E00 + chance.randrange(3000)) for _ in range(chance.randint(2, 60)))
             texts.append(f"请根据以下材料写一段{topic}，要求语言流畅，不少于{chance.randint(1, 9)}00字。")
     for threshold in (0.5, 0.7, 0.85):
-        check(texts, threshold, 48, 5, [1, 2, 50, 119])
-    rivals = NearDuplicates(0.7, 64).keep(texts)
+        check(texts, Similarity(threshold, permutations=48, sample=40), [1, 2, 50, 119])
+    rivals = NearDuplicates(Similarity(0.7)).keep(texts)
     assert 25 < np.count_nonzero(rivals >= 0) < 80
 
 
@@ -211,17 +234,16 @@ def test_no_code_point_above_decomposes_into_two():
     ],
 )
 def test_what_counts_of_a_text(one: str, other: str, same: bool):
-    assert NearDuplicates(0.9).keep([one, other]).tolist() == [-1, 0 if same else -1]
+    assert NearDuplicates(Similarity(0.9)).keep([one, other]).tolist() == [-1, 0 if same else -1]
 
 
 def test_the_first_kept_is_named_and_a_dropped_row_drops_none():
-    base = [chr(0x4E00 + at) for at in range(200)]
-    texts = ["".join(base[start : start + 100]) for start in (0, 9, 22)]  # similar to the neighbour, not to the next
-    one, two = signatures(texts[:2]), signatures(texts[1:])
-    assert (one[0] == one[1]).mean() >= 0.75 > (one[0] == two[1]).mean()
-    assert NearDuplicates(0.75).keep([*texts, texts[1]]).tolist() == [-1, 0, -1, 0]
-    assert NearDuplicates(0.75).keep([texts[1], texts[0], texts[2]]).tolist() == [-1, 0, 0]
-    near = NearDuplicates(0.75)
+    letters = [chr(0x4E00 + at) for at in range(200)]
+    texts = ["".join(letters[start : start + 100]) for start in (0, 9, 18)]  # of 96 shingles, 87 are the next one's
+    similarity = Similarity(0.8)
+    assert NearDuplicates(similarity).keep([*texts, texts[1]]).tolist() == [-1, 0, -1, 0]
+    assert NearDuplicates(similarity).keep([texts[1], texts[0], texts[2]]).tolist() == [-1, 0, 0]
+    near = NearDuplicates(similarity)
     assert near.keep(["？", texts[2], "…"]).tolist() == [-1, -1, -1]
     assert near.keep([texts[0], texts[1]]).tolist() == [-1, 1]
 
@@ -230,35 +252,43 @@ def test_blocks_threads_and_lengths_make_no_difference():
     chance = random.Random(2)
     letters = [chr(0x4E00 + chance.randrange(2000)) for _ in range(500)]
     texts = ["".join(chance.choices(letters, k=chance.choice([0, 3, 40, 300, 3000]))) for _ in range(600)]
-    texts += ["".join(letters) * 5000, "é\u0301" * 100_000, "㎡" + texts[-1]]  # longer than a block of work
+    texts += ["".join(letters) * 5000, "é\u0301" * 20_000, "㎡" + texts[-1]]  # longer than a block of work
     texts += [text[:-1] for text in texts[:400]]
-    one = signatures(texts, threads=1)
-    np.testing.assert_array_equal(one, signatures(texts, threads=5))
-    np.testing.assert_array_equal(one, np.concatenate([signatures([text]) for text in texts]))
-    rivals = NearDuplicates(0.8, threads=3).keep(texts)
+    similarity = Similarity(0.8)
+    one = signatures(texts, similarity, threads=1)
+    np.testing.assert_array_equal(one, signatures(texts, similarity, threads=5))
+    np.testing.assert_array_equal(one, np.concatenate([signatures([text], similarity) for text in texts]))
+    rivals = NearDuplicates(similarity, threads=3).keep(texts)
     assert np.count_nonzero(rivals >= 0) > 200
-    near, counted = NearDuplicates(0.8, threads=1), []
+    near, counted = NearDuplicates(similarity, threads=1), []
     parts = [near.keep(texts[at : at + 7], counted.append) for at in range(0, len(texts), 7)]
     np.testing.assert_array_equal(rivals, np.concatenate(parts))
     assert sum(counted) == len(texts)
+    once = [pair.tolist() for pair in pairs(one, one[:50], similarity)]
+    expected = sorted((query, row + len(one) * turn) for query, row in zip(*once, strict=True) for turn in range(80))
     for threads in (1, 4):
-        whom, where = pairs(np.concatenate([one] * 80), one[:50], 0.8, threads)
-        once = pairs(one, one[:50], 0.8)
-        expected = sorted((q, r + len(one) * turn) for q, r in zip(*once, strict=True) for turn in range(80))
-        assert list(zip(whom, where, strict=True)) == expected
+        whom, where = pairs(np.concatenate([one] * 80), one[:50], similarity, threads)
+        assert list(zip(whom.tolist(), where.tolist(), strict=True)) == expected
 
 
-def test_fewer_permutations_are_the_first_of_more():
-    texts = ["写一首关于春天的诗", "把下面的句子翻译成英文"]
-    np.testing.assert_array_equal(signatures(texts, 40), signatures(texts, 128)[:, :40])
+def test_long_texts_have_the_sample_of_all_their_shingles():
+    chance = random.Random(4)
+    letters = [chr(0x4E00 + at) for at in range(3000)]
+    often = "".join(letters[:400])
+    texts = ["".join(chance.choices(letters, k=count)) for count in (131, 132, 133, 260, 261, 262, 5000, 60_000)]
+    texts += ["".join(chance.choices("甲乙", k=600_000))]
+    texts += [often * 50, often[:200] * 300, "一" * 10_000]  # the least are far fewer than the text is long
+    similarity = Similarity(0.8, permutations=2)
+    assert signatures(texts, similarity).tolist() == [signature(text, similarity) for text in texts]
 
 
 def test_a_signature_stays_what_it_was():
     """Signatures are kept in files: another value here makes all of them void."""
-    assert signatures(["写一首关于春天的诗，不少于100字。", "好", "？"], 3, 5).tolist() == [
-        [280131865, 131854491, 570978381],
-        [3175383928, 3981426064, 1551317639],
-        [4294967295, 4294967295, 4294967295],
+    similarity = Similarity(0.8, permutations=2, sample=3)
+    assert signatures(["写一首关于春天的诗，不少于100字。", "好", "？"], similarity).tolist() == [
+        [2530602098, 3728035517, 77471835, 1559526216, 1643800688],
+        [717779577, 1184597247, 2657021782, 4294967295, 4294967295],
+        [4294967295, 4294967295, 4294967295, 4294967295, 4294967295],
     ]
 
 
@@ -283,7 +313,7 @@ def planted(chance: random.Random, count: int) -> tuple[list[str], dict[int, int
 @pytest.mark.parametrize("threshold", [0.5, 0.6, 0.7, 0.8])
 def test_planted_near_duplicates_are_found(threshold: float):
     rows, origin = planted(random.Random(11), 3000)
-    rivals = NearDuplicates(threshold).keep(rows).tolist()
+    rivals = NearDuplicates(Similarity(threshold)).keep(rows).tolist()
     far = [row for row in range(len(rows)) if row not in origin]
     assert [rivals[row] for row in far] == [-1] * len(far)
     clear = []
@@ -295,56 +325,67 @@ def test_planted_near_duplicates_are_found(threshold: float):
     assert sum(rivals[copy] == origin[copy] for copy in clear) >= 0.98 * len(clear)
 
 
-@pytest.mark.parametrize("permutations_", [64, 128, 256])
-def test_bands_bring_nine_in_ten_of_the_pairs_at_the_threshold(permutations_: int):
+@pytest.mark.parametrize("count", [64, 128, 256])
+def test_bands_bring_together_what_is_at_the_threshold(count: int):
     for threshold in np.arange(0.3, 1.0, 0.01).tolist():
-        bands, rows, need = similar_at(threshold, permutations_)
-        assert bands * rows <= permutations_
-        assert need / permutations_ >= threshold > (need - 1) / permutations_
-        assert 1 - (1 - threshold**rows) ** bands >= 0.9
-        assert 1 - (1 - min(1, threshold + 0.1) ** rows) ** bands >= 0.98
-    assert similar_at(1.0, permutations_) == (1, permutations_, permutations_)
+        similarity = Similarity(threshold, count)
+        assert similarity.bands * similarity.rows <= count
+        assert 1 - (1 - threshold**similarity.rows) ** similarity.bands >= 0.95
+        assert 1 - (1 - min(1, threshold + 0.1) ** similarity.rows) ** similarity.bands >= 0.99
+    assert (Similarity(1.0, count).bands, Similarity(1.0, count).rows) == (1, count)
 
 
-def test_estimates_are_without_bias():
-    chance = random.Random(7)
-    texts, others, exact = [], [], []
-    for _ in range(1500):
-        text = [chr(0x4E00 + chance.randrange(4000)) for _ in range(100)]
-        texts.append("".join(text))
-        for _ in range(3):
-            text[chance.randrange(100)] = chr(0x4E00 + chance.randrange(4000))
-        others.append("".join(text))
-        one, other = shingles(texts[-1], 5), shingles(others[-1], 5)
-        exact.append(len(one & other) / len(one | other))
-    error = (signatures(texts) == signatures(others)).mean(axis=1) - exact
-    assert abs(error.mean()) < 0.005
-    assert error.std() < 1.1 * (np.mean(exact) * (1 - np.mean(exact)) / 128) ** 0.5
+@pytest.mark.parametrize(("length", "spread"), [(100, 0), (200, 0.7), (1500, 1.05)])
+def test_estimates_are_exact_for_short_texts_and_without_bias_for_long(length: int, spread: float):
+    chance = random.Random(length)
+    similarity = Similarity(0.8, permutations=1)
+    errors, due = [], []
+    for _ in range(600):
+        text = [chr(0x4E00 + chance.randrange(4000)) for _ in range(length)]
+        other = list(text)
+        for _ in range(length // 33):
+            other[chance.randrange(length)] = chr(0x4E00 + chance.randrange(4000))
+        samples = [
+            set(signed[1:].tolist()) - {NONE} for signed in signatures(["".join(text), "".join(other)], similarity)
+        ]
+        sets = [shingles("".join(row), 5) for row in (text, other)]
+        exact = len(sets[0] & sets[1]) / len(sets[0] | sets[1])
+        if length > 128:
+            end = min(max(sample) for sample in samples)
+            samples = [{value for value in sample if value <= end} for sample in samples]
+        errors.append(len(samples[0] & samples[1]) / len(samples[0] | samples[1]) - exact)
+        due.append((exact * (1 - exact) / similarity.sample) ** 0.5)
+    assert abs(np.mean(errors)) < 0.006
+    assert np.std(errors) <= spread * np.mean(due)
 
 
 @pytest.mark.parametrize("threshold", [0, -0.5, 1.01, float("nan")])
 def test_a_threshold_that_is_none(threshold: float):
     with pytest.raises(ValueError, match="over 0 and at most 1"):
-        NearDuplicates(threshold)
+        Similarity(threshold)
 
 
-def test_settings_that_are_none():
-    with pytest.raises(ValueError, match="1 or more, found 0 and 5"):
-        signatures(["一"], 0)
-    with pytest.raises(ValueError, match="1 or more, found 128 and 0"):
-        NearDuplicates(0.8, shingle=0)
-    with pytest.raises(ValueError, match=r"of 128 values are needed, found an array \(1, 64\)"):
-        NearDuplicates(0.8).keep_signed(signatures(["一"], 64))
-    with pytest.raises(ValueError, match="one number of values"):
-        pairs(signatures(["一"], 64), signatures(["一"]), 0.8)
+@pytest.mark.parametrize("name", ["permutations", "shingle", "sample"])
+def test_settings_that_are_none(name: str):
+    with pytest.raises(ValueError, match=f"{name} must be 1 or more, found 0"):
+        Similarity(0.8, **{name: 0})
+
+
+def test_signatures_of_other_settings():
+    similarity, other = Similarity(0.8), Similarity(0.8, sample=64)
+    with pytest.raises(ValueError, match=r"of 146 values are needed, found an array \(1, 82\)"):
+        NearDuplicates(similarity).keep_signed(signatures(["一"], other))
+    for index, queries in ((similarity, other), (other, similarity)):
+        with pytest.raises(ValueError, match=r"of 146 values are needed, found an array \(1, 82\)"):
+            pairs(signatures(["一"], index), signatures(["一"], queries), similarity)
 
 
 def test_nothing_to_compare():
-    none = signatures([])
-    assert none.shape == (0, 128)
-    assert NearDuplicates(0.8).keep([]).tolist() == []
-    one = signatures(["写一首关于春天的诗"])
+    similarity = Similarity(0.8)
+    none = signatures([], similarity)
+    assert none.shape == (0, similarity.width)
+    assert NearDuplicates(similarity).keep([]).tolist() == []
+    one = signatures(["写一首关于春天的诗"], similarity)
     for index, queries in ((none, none), (one, none), (none, one)):
-        whom, where = pairs(index, queries, 0.8)
+        whom, where = pairs(index, queries, similarity)
         assert (whom.tolist(), where.tolist()) == ([], [])
-    assert points_of([]).tolist() == []

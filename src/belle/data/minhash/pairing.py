@@ -1,4 +1,4 @@
-"""All pairs of similar signatures: what ``NearDuplicates`` takes for similar, whether kept or not."""
+"""All pairs of similar texts: what ``NearDuplicates`` takes for similar, whether kept or not."""
 
 from __future__ import annotations
 
@@ -8,39 +8,44 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 
 from belle.data.minhash import compiled
-from belle.data.minhash.banding import Table, similar_at
 from belle.data.minhash.compiled import Longs, Signatures
+from belle.data.minhash.similarity import Similarity
+from belle.data.minhash.table import Table
 
 _PART = 1 << 16
 """Rows that a thread goes through at a time."""
 
 
-def pairs(index: Signatures, queries: Signatures, threshold: float, threads: int | None = None) -> tuple[Longs, Longs]:
-    """Find every pair of a query and a row of the index that are similar, as ``banding`` defines it.
+def pairs(
+    index: Signatures, queries: Signatures, similarity: Similarity, threads: int | None = None
+) -> tuple[Longs, Longs]:
+    """Find every pair of a query and a row of the index that are similar.
 
     The queries go into a table, and the index is read once from end to end. Texts without a letter are in no pair.
 
     Args:
-        index, queries: Signatures [N, P] and [M, P], made with the same settings.
+        index, queries: Signatures [N, width] and [M, width], made with this similarity.
         threads: How many work at once; without it, as many as there are cores.
 
     Returns:
         The pairs' queries and their rows, sorted by query, then by row.
 
     Raises:
-        ValueError: signatures of different lengths, or a threshold out of range.
+        ValueError: signatures of another width.
     """
-    if index.ndim != 2 or queries.ndim != 2 or index.shape[1] != queries.shape[1]:
-        raise ValueError(f"signatures must have one number of values, found arrays {index.shape} and {queries.shape}")
-    similar = similar_at(threshold, queries.shape[1])
+    for side in (index, queries):
+        if side.ndim != 2 or side.shape[1] != similarity.width:
+            raise ValueError(f"signatures of {similarity.width} values are needed, found an array {side.shape}")
     queries = np.ascontiguousarray(queries, np.uint32)
-    table = Table(similar.bands)
+    table = Table(similarity.bands)
     table.reserve(len(queries))
-    compiled.enter_all(table.slots, table.rings, queries, similar.bands, similar.rows)
+    compiled.enter_all(table.slots, table.rings, queries, similarity.bands)
 
     def work(start: int) -> tuple[Longs, Longs]:
         part = np.ascontiguousarray(index[start : start + _PART], np.uint32)
-        whom, where = compiled.pairs(part, queries, table.slots, table.rings, *similar)
+        whom, where = compiled.pairs(
+            part, queries, table.slots, table.rings, similarity.bands, float(similarity.threshold)
+        )  # fmt: skip
         return whom, where + start
 
     with ThreadPoolExecutor(threads or os.cpu_count() or 1) as workers:

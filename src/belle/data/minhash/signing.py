@@ -1,7 +1,8 @@
-"""MinHash signatures of texts (Broder 1997): the share of places in which two agree estimates how alike the texts are.
+"""Signatures of texts: what decides whether two are similar, in a few hundred bytes however long they are.
 
-A text is the set of its character n-grams after folding. Each is hashed to 32 bits; value k of the signature is the
-least of ``scale[k] * hash + shift[k]`` (mod 2**32) over them, one to one for each k since scale[k] is odd.
+Shingles are hashed to 32 bits. MinHash value k is the least of ``scale[k] * hash + shift[k]`` (mod 2**32) over a
+text's shingles, one to one for each k since scale[k] is odd; of the values, a hash for each band is kept. The sample is
+the least of the hashes themselves, different ones only (bottom-k: Broder 1997, Cohen and Kaplan 2007).
 """
 
 from __future__ import annotations
@@ -14,8 +15,9 @@ from functools import cache
 
 import numpy as np
 
-from belle.data.minhash.compiled import Longs, Points, Signatures, sign
+from belle.data.minhash.compiled import Hashes, Longs, Signatures, sign
 from belle.data.minhash.folding import fold_table, folded, points_of
+from belle.data.minhash.similarity import Similarity
 
 _BLOCK = 1 << 20
 """Code points that are taken up together."""
@@ -23,37 +25,22 @@ _WORTH_THREADS = 1 << 16
 """Code points from which on several threads are quicker than one."""
 
 
-def signatures(
-    texts: Sequence[str], permutations: int = 128, shingle: int = 5, threads: int | None = None
-) -> Signatures:
-    """Sign texts; a signature is a function of its text and the settings alone.
+def signatures(texts: Sequence[str], similarity: Similarity, threads: int | None = None) -> Signatures:
+    """Sign texts; a signature is a function of its text and ``similarity`` alone.
 
-    What counts of a text, and which texts are nothing, ``folding.folded`` says. A text that has fewer characters than
-    ``shingle`` then is one shingle as a whole, and so like none but the same.
+    What counts of a text, and which texts are nothing, ``folding.folded`` says.
 
     Args:
-        permutations: Values in a signature; the standard error of an estimate is at most 0.5 / sqrt(permutations).
-        shingle: Characters in an n-gram.
         threads: How many work at once; without it, as many as there are cores.
 
     Returns:
-        Signatures [rows, permutations], those of texts that are nothing all 2**32 - 1. With fewer permutations they
-        are the first values of those with more.
-
-    Raises:
-        ValueError: a setting out of range.
+        Signatures [rows, similarity.width]: hashes of the bands, then the sample, ascending, filled up with 2**32 - 1.
+        Those of texts that are nothing are 2**32 - 1 throughout.
     """
-    check(permutations, shingle)
-    out = np.empty((len(texts), permutations), np.uint32)
+    out = np.empty((len(texts), similarity.width), np.uint32)
     for first, last in blocks(texts):
-        _sign_block(texts[first:last], shingle, threads or os.cpu_count() or 1, out[first:last])
+        _sign_block(texts[first:last], similarity, threads or os.cpu_count() or 1, out[first:last])
     return out
-
-
-def check(permutations: int, shingle: int) -> None:
-    """Refuse settings out of range with a ValueError."""
-    if permutations < 1 or shingle < 1:
-        raise ValueError(f"permutations and shingle must be 1 or more, found {permutations} and {shingle}")
 
 
 def blocks(texts: Sequence[str]) -> Iterator[tuple[int, int]]:
@@ -67,15 +54,18 @@ def blocks(texts: Sequence[str]) -> Iterator[tuple[int, int]]:
         first = last
 
 
-def _sign_block(texts: Sequence[str], shingle: int, threads: int, out: Signatures) -> None:
+def _sign_block(texts: Sequence[str], similarity: Similarity, threads: int, out: Signatures) -> None:
     points, starts = points_of(texts), _starts(texts)
-    table, (scale, shift) = fold_table(), _permutations(out.shape[1])
+    table = fold_table()
     table.learn(points)
     odd = np.zeros(len(texts), np.bool_)
+    settings = (
+        similarity.shingle, *_permutations(similarity.permutations), similarity.bands, similarity.rows
+    )  # fmt: skip
 
     def work(first: int, last: int) -> None:
         part = slice(first, last)
-        sign(points, starts[first : last + 1], table.folds, False, shingle, scale, shift, out[part], odd[part])
+        sign(points, starts[first : last + 1], table.folds, False, *settings, out[part], odd[part])
 
     parts = threads if len(points) >= _WORTH_THREADS else 1
     inner = np.searchsorted(starts, np.linspace(0, len(points), parts + 1)[1:-1]).tolist()
@@ -89,9 +79,7 @@ def _sign_block(texts: Sequence[str], shingle: int, threads: int, out: Signature
     if len(rest):
         by_hand = [folded(texts[row]) for row in rest.tolist()]
         signed = np.empty((len(rest), out.shape[1]), np.uint32)
-        sign(
-            points_of(by_hand), _starts(by_hand), table.folds, True, shingle, scale, shift, signed, odd[: len(rest)]
-        )  # fmt: skip
+        sign(points_of(by_hand), _starts(by_hand), table.folds, True, *settings, signed, odd[: len(rest)])
         out[rest] = signed
 
 
@@ -102,7 +90,7 @@ def _starts(texts: Sequence[str]) -> Longs:
 
 
 @cache
-def _permutations(count: int) -> tuple[Points, Points]:
+def _permutations(count: int) -> tuple[Hashes, Hashes]:
     """Factors, all odd, and summands [count] each; part of what a signature is, so they never change."""
     values = np.frombuffer(hashlib.shake_256(b"belle minhash").digest(8 * count), "<u4").astype(np.uint32)
     return values[0::2] | np.uint32(1), values[1::2].copy()
