@@ -15,7 +15,7 @@ from belle.data.cleaning.raw import mapped, rows_of
 from belle.data.cleaning.writing import report as report_of
 from belle.data.cleaning.writing import write_rejects, write_rows
 from belle.errors import InputError
-from belle.files import atomic_file, require_file
+from belle.files import atomic_file, require_file, sha256_of
 
 COMPARE = ("instruction", "instruction+input")
 """The texts between which novelty can be measured."""
@@ -33,15 +33,20 @@ def clean(
     near_duplicate_threshold: float,
     min_output_chars: int,
     max_output_chars: int,
+    evals: list[Path] | None = None,
+    contamination_share: float = 0.5,
+    contamination_text_share: float = 0.8,
+    contamination_run: int = 50,
     remembered: Path | None = None,
     workers: int = 1,
 ) -> None:
     """Write the rows of ``raw`` that pass, unchanged and in order, and a report of all that did not.
 
     A row is dropped for the first reason that holds: the named filters in their order, ``output_too_short``,
-    ``output_too_long``, ``not_utf8``, ``exact_duplicate`` (instruction, input and output came before, but for
-    white space and full or half width), ``near_duplicate``, ``not_novel``. So rows in = rows out + the sum of the
-    reasons. Of a conversation each question and its answer must pass the filters.
+    ``output_too_long``, ``not_utf8``, ``contaminated`` (it overlaps with an evaluation row), ``exact_duplicate``
+    (instruction, input and output came before, but for white space and full or half width), ``near_duplicate``,
+    ``not_novel``. So rows in = rows out + the sum of the reasons. Of a conversation each question and its answer must
+    pass the filters.
 
     Args:
         raw: JSON Lines with ``id``, and ``instruction, input, output`` or ``conversations``; further keys are carried
@@ -57,6 +62,10 @@ def clean(
         near_duplicate_threshold: estimated Jaccard similarity with any row kept before from which on a row is a
             near-duplicate; over 1 switches that off.
         min_output_chars, max_output_chars: limits of an output, both included.
+        evals: evaluation sets that rows must not overlap with; the report calls them by their files' names.
+        contamination_share, contamination_text_share, contamination_run: the share of an evaluation question, the
+            share of a row's text, and the length of a passage in characters from which on that is too much (see
+            ``belle.data.contamination``).
         remembered: where to keep what was seen and decided, so that a changed set costs in proportion to the change;
             no output depends on it.
         workers: how many processes look at rows; no output depends on it.
@@ -69,12 +78,20 @@ def clean(
     looking = Looking(
         filters=tuple(filters), compare=compare, min_output_chars=min_output_chars, max_output_chars=max_output_chars,
         tokens=novelty_threshold <= 1, texts=near_duplicate_threshold <= 1,
+        evals=tuple((path.stem, str(path)) for path in evals or ()),
+        contamination=(
+            ("share", contamination_share), ("text_share", contamination_text_share), ("run", contamination_run),
+        ),
     )  # fmt: skip
     chain = Chain(near_duplicate_threshold, novelty_threshold)
     names = [*looking.reasons(), *STEPS]
     require_file(raw, "raw rows")
+    for path in evals or ():
+        require_file(path, "evaluation set")
     chain.load()  # before the memory asks which code is loaded
-    made_by = memory.identity([repr(looking), repr(chain)]) if remembered else ""
+    made_by = (
+        memory.identity([repr(looking), repr(chain), [sha256_of(path) for path in evals or ()]]) if remembered else ""
+    )
     before = memory.load(remembered, made_by) if remembered else None
     with mapped(raw) as view:
         seen = rows_of(raw, view, looking, before[0] if before else None, workers)
@@ -82,7 +99,7 @@ def clean(
         reasons = np.where(dropped > 0, dropped + (len(names) - len(STEPS)), seen.reasons).astype(np.uint8)
         write_rows(out, view, seen, reasons == 0)
         write_rejects(rejects, view, seen, reasons, names)
-        summary = report_of(view, seen, reasons, rivals, names)
+        summary = report_of(view, seen, reasons, rivals, names, bool(evals))
     with atomic_file(report) as file:
         file.write(json.dumps(summary, ensure_ascii=False, indent=2) + "\n")
     if remembered:

@@ -5,16 +5,20 @@ Imports little: this is what worker processes hold in memory, and they look at o
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import orjson
 from xxhash import xxh3_128_digest
 
 from belle import jsonl
 from belle.data import filters as library
+from belle.data.contamination.overlap import Contamination, Overlap
 from belle.data.novelty import tokens
 from belle.errors import InputError
 from belle.records import turns
@@ -23,12 +27,28 @@ FIELDS = ("instruction", "input", "output")
 WIDE = 1 << 16
 """Below it a token is an ideograph's code point; from it on, a word of the block's list."""
 
-_Texts = tuple[str, str, str, str]
-"""Of a row that passes: instruction, input, output, and the first question by itself."""
+CONTAMINATED = "contaminated"
 
-_ALWAYS = ("output_too_short", "output_too_long", "not_utf8")
+_ALWAYS = ("output_too_short", "output_too_long", "not_utf8", CONTAMINATED)
 _KINDS = ("category", "class", "task_type")
 """The keys that tell a row's class, the first that is there."""
+
+
+# Characters that NFKC leaves alone: it is twenty times slower than to find out that there are no others.
+_PLAIN = re.compile(
+    "[^\\x00-\\x7f\\u3400-\\u4dbf\\u4e00-\\u9fff\\u3001\\u3002\\u300a-\\u3011\\u2018\\u2019\\u201c\\u201d\\u2014\\u00b7]"
+)
+_WIDE_SIGNS = tuple((sign, unicodedata.normalize("NFKC", sign)) for sign in "，！？：；（）　")
+
+
+def bare(text: str) -> str:
+    """A text without white space and in NFKC: what texts have in common that differ only in those."""
+    plain = text
+    for wide, narrow in _WIDE_SIGNS:
+        plain = plain.replace(wide, narrow)
+    if _PLAIN.search(plain):
+        plain = unicodedata.normalize("NFKC", text)
+    return "".join(plain.split())
 
 
 @dataclass(frozen=True)
@@ -41,6 +61,8 @@ class Looking:
         min_output_chars, max_output_chars: Limits of an output.
         tokens: Whether novelty will ask for tokens.
         texts: Whether near-duplicates will ask for texts.
+        evals: Names and paths of the evaluation sets that rows must not overlap with.
+        contamination: From how much overlap on a row goes: settings of ``belle.data.contamination``.
     """
 
     filters: tuple[str, ...]
@@ -49,6 +71,8 @@ class Looking:
     max_output_chars: int
     tokens: bool
     texts: bool
+    evals: tuple[tuple[str, str], ...] = ()
+    contamination: tuple[tuple[str, Any], ...] = ()
 
     def reasons(self) -> list[str]:
         """What the numbers of ``Looked.reasons`` from 1 on mean."""
@@ -80,6 +104,7 @@ class Looked:
         words: What tokens from ``WIDE`` on mean.
         texts, text_lengths: UTF-8 of instruction, input and output for near-duplicates, end to end [p].
         mended: Row → the line to write in the place of its own.
+        overlaps: Row → what it has in common with an evaluation row, of rows that pass the filters.
     """
 
     lines: int = 0
@@ -97,6 +122,17 @@ class Looked:
     texts: bytearray = field(default_factory=bytearray)
     text_lengths: array[int] = field(default_factory=lambda: array("I"))
     mended: dict[int, bytes] = field(default_factory=dict)
+    overlaps: dict[int, Overlap] = field(default_factory=dict)
+
+
+class _Passing(NamedTuple):
+    """A row that passes the filters: its number, its texts, and its first question by itself."""
+
+    row: int
+    instruction: str
+    input: str
+    output: str
+    opening: str
 
 
 class Looker:
@@ -111,6 +147,8 @@ class Looker:
             library.output_too_long(looking.max_output_chars),
         ]
         self._steps, self._names = steps, names
+        evals = {name: Path(path) for name, path in looking.evals}
+        self._contamination = Contamination.load(evals, **dict(looking.contamination)) if evals else None
 
     def look(self, block: bytes) -> Looked:
         """Look at every row of a block of whole lines.
@@ -118,7 +156,7 @@ class Looker:
         Raises:
             RowFault: a line that is no row; the first of them.
         """
-        seen, kinds, passing = Looked(), {"": 0}, list[_Texts]()
+        seen, kinds, passing = Looked(), {"": 0}, list[_Passing]()
         start = 0
         while start < len(block):
             end = block.find(b"\n", start)
@@ -133,10 +171,10 @@ class Looker:
                     passing.append(texts)
             start = end + 1
         seen.kind_names = list(kinds)
-        self._of_passing(seen, passing)
+        self._of_passing(seen, self._clear(seen, passing))
         return seen
 
-    def _row(self, seen: Looked, line: bytes, start: int, kinds: dict[str, int]) -> _Texts | None:
+    def _row(self, seen: Looked, line: bytes, start: int, kinds: dict[str, int]) -> _Passing | None:
         row, odd = self._parse(line, seen)
         views = self._views(row, seen)
         seen.spans.extend((start, len(line)))
@@ -152,14 +190,29 @@ class Looker:
             seen.chars.extend((len(texts[0]) - len(views) + 1, 0, len(texts[2]) - len(views) + 1))
         reason = self._reason(views, odd)
         seen.reasons.append(reason)
-        return None if reason else (*texts, views[0]["instruction"])
+        return None if reason else _Passing(len(seen.reasons) - 1, *texts, views[0]["instruction"])
 
-    def _of_passing(self, seen: Looked, passing: list[_Texts]) -> None:
+    def _clear(self, seen: Looked, passing: list[_Passing]) -> list[_Passing]:
+        """The rows that do not overlap too much with an evaluation set."""
+        if self._contamination is None:
+            return passing
+        overlaps = self._contamination.check([(f"{text.instruction}\n{text.input}", text.output) for text in passing])
+        clear = []
+        for text, overlap in zip(passing, overlaps, strict=True):
+            if overlap is not None:
+                seen.overlaps[text.row] = overlap
+            if overlap is not None and overlap.contaminates:
+                seen.reasons[text.row] = self._names[CONTAMINATED]
+            else:
+                clear.append(text)
+        return clear
+
+    def _of_passing(self, seen: Looked, passing: list[_Passing]) -> None:
         """What only rows that pass are asked for."""
         words: dict[str, int] = {}
-        for instruction, given, output, opening in passing:
+        for _, instruction, given, output, opening in passing:
             text = f"{instruction}\0{given}\0{output}"
-            seen.digests += xxh3_128_digest("".join(unicodedata.normalize("NFKC", text).split()).encode())
+            seen.digests += xxh3_128_digest(bare(text).encode())
             if self._looking.texts:
                 utf8 = text.encode()
                 seen.texts += utf8

@@ -11,7 +11,7 @@ import marshal
 import platform
 import sys
 from contextlib import suppress
-from dataclasses import fields
+from dataclasses import asdict, fields
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from xxhash import xxh3_128
 
 from belle.data.cleaning.keepfirst import Decisions
 from belle.data.cleaning.seen import Seen
+from belle.data.contamination.overlap import Overlap
 from belle.files import atomic_file
 
 _MAGIC = b"belle cleaning 1\n"
@@ -51,12 +52,15 @@ def _code_of(name: str) -> bytes:
 def save(path: Path, made_by: str, seen: Seen, decided: dict[str, Decisions]) -> None:
     """Keep what was seen and decided; a disk without room for it is no fault."""
     arrays: dict[str, npt.NDArray[Any]] = {}
-    texts: dict[str, Any] = {"mended": {row: line.decode("latin-1") for row, line in seen.mended.items()}}
+    texts: dict[str, Any] = {
+        "mended": {row: line.decode("latin-1") for row, line in seen.mended.items()},
+        "overlaps": {row: list(asdict(overlap).values()) for row, overlap in seen.overlaps.items()},
+    }
     for field in fields(Seen):
         value = getattr(seen, field.name)
         if isinstance(value, np.ndarray):
             arrays[f"seen.{field.name}"] = value
-        elif field.name != "mended":
+        elif field.name not in texts:
             texts[field.name] = value
     for name, decisions in decided.items():
         for field in fields(Decisions):
@@ -98,12 +102,13 @@ def load(path: Path, made_by: str) -> tuple[Seen, dict[str, Decisions]] | None:
         return None
     texts = head["texts"]
     mended = {int(row): line.encode("latin-1") for row, line in texts.pop("mended").items()}
+    overlaps = {int(row): Overlap(*values) for row, values in texts.pop("overlaps").items()}
     seen = {name.partition(".")[2]: array for name, array in found.items() if name.startswith("seen.")}
     steps = {name.partition(".")[0] for name in found} - {"seen"}
     decided = {
         step: Decisions(**{field.name: found[f"{step}.{field.name}"] for field in fields(Decisions)}) for step in steps
     }
-    return Seen(**seen, **texts, mended=mended), decided
+    return Seen(**seen, **texts, mended=mended, overlaps=overlaps), decided
 
 
 def _padded(arrays: dict[str, npt.NDArray[Any]]) -> Any:

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from belle.data.cleaning.looking import WIDE, Looked
 from belle.data.cleaning.same import Index, Keys, keys_of
+from belle.data.contamination.overlap import Overlap
 
 Ints = npt.NDArray[np.int32]
 Runs = list[tuple[int, int]]
@@ -27,6 +28,7 @@ class Seen:
         tokens: ROUGE-L tokens end to end, words numbered by ``words``; ``token_starts`` [p + 1].
         signatures: MinHash of each row's text [p, permutations]; no columns where nobody asks for them.
         mended: Row → line to write instead of its own.
+        overlaps: Row → what it has in common with an evaluation row.
     """
 
     keys: Keys
@@ -43,6 +45,7 @@ class Seen:
     words: list[str]
     signatures: npt.NDArray[np.uint32]
     mended: dict[int, bytes]
+    overlaps: dict[int, Overlap]
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -62,6 +65,7 @@ def gathered(blocks: Iterable[tuple[int, Looked, npt.NDArray[np.uint32]]]) -> Se
         )
     }  # fmt: skip
     mended: dict[int, bytes] = {}
+    overlaps: dict[int, Overlap] = {}
     rows = 0
     for start, seen, signatures in blocks:
         spans = np.frombuffer(seen.spans, np.uint32).reshape(-1, 2)
@@ -86,12 +90,20 @@ def gathered(blocks: Iterable[tuple[int, Looked, npt.NDArray[np.uint32]]]) -> Se
         ):
             parts[name].append(array)
         mended.update((rows + row, line) for row, line in seen.mended.items())
+        overlaps.update((rows + row, overlap) for row, overlap in seen.overlaps.items())
         rows += len(seen.reasons)
     if not rows:
         return empty()
     whole = {name: np.concatenate(arrays) for name, arrays in parts.items()}
     counts = whole.pop("counts")
-    return Seen(**whole, token_starts=_starts(counts), words=list(words), kind_names=list(kinds), mended=mended)  # type: ignore[arg-type]
+    return Seen(
+        **whole,
+        token_starts=_starts(counts),
+        words=list(words),
+        kind_names=list(kinds),
+        mended=mended,
+        overlaps=overlaps,
+    )  # type: ignore[arg-type]
 
 
 def empty() -> Seen:
@@ -101,7 +113,7 @@ def empty() -> Seen:
         keys=none, ids=none, starts=np.zeros(0, np.int64), sizes=np.zeros(0, np.int32), reasons=np.zeros(0, np.uint8),
         kinds=np.zeros(0, np.uint16), kind_names=[""], chars=np.zeros((0, 3), np.uint32), digests=none,
         tokens=np.zeros(0, np.int32), token_starts=np.zeros(1, np.int64), words=[],
-        signatures=np.zeros((0, 0), np.uint32), mended={},
+        signatures=np.zeros((0, 0), np.uint32), mended={}, overlaps={},
     )  # fmt: skip
 
 
@@ -133,6 +145,7 @@ def joined(old: Seen, new: Seen) -> Seen:
         words=list(words),
         signatures=np.concatenate(parts) if parts else old.signatures,
         mended={**old.mended, **{row + len(old): line for row, line in new.mended.items()}},
+        overlaps={**old.overlaps, **{row + len(old): overlap for row, overlap in new.overlaps.items()}},
     )
 
 
@@ -144,17 +157,20 @@ def taken(seen: Seen, order: Index) -> Seen:
     passing = [(int(before[start]), int(before[end])) for start, end in rows if before[end] > before[start]]
     counts = np.diff(seen.token_starts)
     words = [(int(seen.token_starts[start]), int(seen.token_starts[end])) for start, end in passing]
-    mended = {}
-    if seen.mended:
-        places = np.flatnonzero(np.isin(order, list(seen.mended)))
-        mended = {place: seen.mended[row] for place, row in zip(places.tolist(), order[places].tolist(), strict=True)}
     return Seen(
         keys=cut(seen.keys, rows), ids=cut(seen.ids, rows), starts=cut(seen.starts, rows), sizes=cut(seen.sizes, rows),
         reasons=cut(seen.reasons, rows), kinds=cut(seen.kinds, rows), kind_names=seen.kind_names,
         chars=cut(seen.chars, rows), digests=cut(seen.digests, passing), tokens=cut(seen.tokens, words),
         token_starts=_starts(cut(counts, passing)), words=seen.words, signatures=cut(seen.signatures, passing),
-        mended=mended,
+        mended=_moved(seen.mended, order), overlaps=_moved(seen.overlaps, order),
     )  # fmt: skip
+
+
+def _moved(of_rows: dict[int, Any], order: Index) -> dict[int, Any]:
+    if not of_rows:
+        return {}
+    places = np.flatnonzero(np.isin(order, list(of_rows)))
+    return {place: of_rows[row] for place, row in zip(places.tolist(), order[places].tolist(), strict=True)}
 
 
 def runs(order: Index) -> Runs:

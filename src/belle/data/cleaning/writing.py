@@ -12,10 +12,11 @@ import orjson
 
 from belle import jsonl
 from belle.data.cleaning.keepfirst import Mask
-from belle.data.cleaning.looking import FIELDS
+from belle.data.cleaning.looking import CONTAMINATED, FIELDS
 from belle.data.cleaning.raw import View
 from belle.data.cleaning.same import Index
 from belle.data.cleaning.seen import Seen
+from belle.data.contamination.tally import Tally
 from belle.files import atomic_file
 
 _FEW = 3
@@ -72,7 +73,9 @@ def _slabs(view: View, seen: Seen, rows: Index) -> Iterator[bytes]:
         yield b"\n"
 
 
-def report(view: View, seen: Seen, reasons: npt.NDArray[np.uint8], rivals: Index, names: list[str]) -> dict[str, Any]:
+def report(
+    view: View, seen: Seen, reasons: npt.NDArray[np.uint8], rivals: Index, names: list[str], evals: bool
+) -> dict[str, Any]:
     """What became of every row: counts by reason, lengths and classes before and after, and some of the rejects."""
     keep = reasons == 0
     counts = np.bincount(reasons, minlength=len(names) + 1)
@@ -89,6 +92,7 @@ def report(view: View, seen: Seen, reasons: npt.NDArray[np.uint8], rivals: Index
             when: {field: _lengths(seen.chars[which, at]) for at, field in enumerate(FIELDS)}
             for when, which in (("before", slice(None)), ("after", keep))
         },
+        **({"contamination": _contamination(view, seen, names)} if evals else {}),
         "classes": {"before": _classes(seen, seen.kinds), "after": _classes(seen, seen.kinds[keep])},
     }
 
@@ -133,6 +137,16 @@ def _lengths(values: npt.NDArray[np.uint32]) -> dict[str, Any]:
         "max": int(values.max()),
         "histogram": histogram,
     }
+
+
+def _contamination(view: View, seen: Seen, names: list[str]) -> dict[str, Any]:
+    """What the rows that pass the filters have in common with the evaluation sets."""
+    tally = Tally()
+    for row, overlap in seen.overlaps.items():
+        start = int(seen.starts[row])
+        tally.add(_texts(view[start : start + int(seen.sizes[row])])["id"], overlap)
+    filtered = (seen.reasons > 0) & (seen.reasons != 1 + names.index(CONTAMINATED))
+    return {**tally.as_json(), "rows": len(seen) - int(filtered.sum())}
 
 
 def _classes(seen: Seen, kinds: npt.NDArray[np.uint16]) -> dict[str, int]:
