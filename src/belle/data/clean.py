@@ -77,7 +77,7 @@ def clean(
     _check_settings(compare, novelty_threshold, near_duplicate_threshold, min_output_chars, max_output_chars)
     looking = Looking(
         filters=tuple(filters), compare=compare, min_output_chars=min_output_chars, max_output_chars=max_output_chars,
-        tokens=novelty_threshold <= 1, texts=near_duplicate_threshold <= 1,
+        tokens=novelty_threshold <= 1, near_duplicate_threshold=near_duplicate_threshold,
         evals=tuple((path.stem, str(path)) for path in evals or ()),
         contamination=(
             ("share", contamination_share), ("text_share", contamination_text_share), ("run", contamination_run),

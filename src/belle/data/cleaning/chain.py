@@ -105,15 +105,17 @@ def _novel(seen: Seen, left: Index, passing: Index, threshold: float, before: De
 def _near(seen: Seen, left: Index, passing: Index, threshold: float, before: Decisions | None) -> Decisions:
     from belle.data.minhash.keeping import NearDuplicates
     from belle.data.minhash.pairing import pairs
+    from belle.data.minhash.similarity import Similarity
 
+    similarity = Similarity(threshold)
     signatures = cut(seen.signatures, runs(left))
 
     def anew() -> tuple[Mask, Index]:
-        rivals = NearDuplicates(threshold, signatures.shape[1]).keep_signed(signatures)
+        rivals = NearDuplicates(similarity).keep_signed(signatures)
         return rivals < 0, rivals
 
     def around(few: Index) -> tuple[Index, Index]:
-        slots, others = pairs(signatures, signatures[few], threshold)
+        slots, others = pairs(signatures, signatures[few], similarity)
         apart = few[slots] != others
         return few[slots][apart], others[apart]
 

@@ -60,7 +60,7 @@ class Looking:
         compare: The text that novelty compares: ``instruction`` or ``instruction+input``.
         min_output_chars, max_output_chars: Limits of an output.
         tokens: Whether novelty will ask for tokens.
-        texts: Whether near-duplicates will ask for texts.
+        near_duplicate_threshold: Up to 1, near-duplicates will ask for texts.
         evals: Names and paths of the evaluation sets that rows must not overlap with.
         contamination: From how much overlap on a row goes: settings of ``belle.data.contamination``.
     """
@@ -70,7 +70,7 @@ class Looking:
     min_output_chars: int
     max_output_chars: int
     tokens: bool
-    texts: bool
+    near_duplicate_threshold: float
     evals: tuple[tuple[str, str], ...] = ()
     contamination: tuple[tuple[str, Any], ...] = ()
 
@@ -213,7 +213,7 @@ class Looker:
         for _, instruction, given, output, opening in passing:
             text = f"{instruction}\0{given}\0{output}"
             seen.digests += xxh3_128_digest(bare(text).encode())
-            if self._looking.texts:
+            if self._looking.near_duplicate_threshold <= 1:
                 utf8 = text.encode()
                 seen.texts += utf8
                 seen.text_lengths.append(len(utf8))

@@ -101,15 +101,16 @@ def _looked_at(path: Path, view: View, looking: Looking, spans: list[Span], work
 
 
 def _signatures(looking: Looking, seen: Looked) -> npt.NDArray[np.uint32]:
-    if not looking.texts:
+    if looking.near_duplicate_threshold > 1:
         return np.zeros((0, 0), np.uint32)
     from belle.data.minhash.signing import signatures
+    from belle.data.minhash.similarity import Similarity
 
     texts, at = [], 0
     for length in seen.text_lengths:
         texts.append(seen.texts[at : at + length].decode())
         at += length
-    return signatures(texts)
+    return signatures(texts, Similarity(looking.near_duplicate_threshold))
 
 
 def _placed(path: Path, view: View, start: int, fault: RowFault) -> InputError:
