@@ -22,7 +22,10 @@ PHRASES = (
     "我们应当", "可以考虑", "往往会带来", "有助于提高", "并不意味着", "需要逐步改善", "得到了广泛的应用", "受到越来越多的关注",
     "既有优点也有不足", "离不开每个人的努力", "可以分为几个阶段", "是一个复杂的过程", "取决于具体的情况", "效果十分明显",
 )  # fmt: skip
-_COMMON = "的一是在不了有和人这中大为上个国我以要他时来用们生到作地于出就分对成会可主发年动同工也能下过子说产种面而方后多定行学法所民得经"
+_COMMON = (
+    "的一是在不了有和人这中大为上个国我以要他时来用们生到作地于出就分"
+    "对成会可主发年动同工也能下过子说产种面而方后多定行学法所民得经"
+)
 FAULTS = (
     ("", 0.004), ("对不起，我无法回答这个问题。", 0.006), ("作为一个AI语言模型，我没有个人经历，但可以提供一些建议。", 0.01),
     ("Sorry, I cannot help with that because the information that you asked for is not available here.", 0.004),
@@ -32,9 +35,7 @@ FAULTS = (
 
 def sentence(rng: random.Random) -> str:
     """A clause or three of set phrases and common characters."""
-    parts = [
-        rng.choice(PHRASES) + "".join(rng.choices(_COMMON, k=rng.randint(2, 9))) for _ in range(rng.randint(1, 3))
-    ]
+    parts = [rng.choice(PHRASES) + "".join(rng.choices(_COMMON, k=rng.randint(2, 9))) for _ in range(rng.randint(1, 3))]
     return "，".join(parts) + "。"
 
 
@@ -54,7 +55,11 @@ def rows(count: int, seed: int = 0, repeats: float = 0.03) -> Iterator[dict[str,
             if rng.random() < 0.5:
                 ask += sentence(rng)
             given = sentence(rng) if "下面" in ask else ""
-            row = {"instruction": ask, "input": given, "output": "".join(sentence(rng) for _ in range(rng.randint(1, 9)))}
+            row = {
+                "instruction": ask,
+                "input": given,
+                "output": "".join(sentence(rng) for _ in range(rng.randint(1, 9))),
+            }
             draw = rng.random()
             for text, share in FAULTS:
                 if draw < share:
