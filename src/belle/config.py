@@ -84,6 +84,19 @@ class Params(Section):
         """Every name that can be answered and scored: bases, models, and the 4-bit twins of models."""
         return [*self.bases, *self.models, *(f"{model}-gptq" for model in self.models)]
 
+    def offline_sets(self) -> list[str]:
+        """The data sets of every kind but Self-Instruct that the offline teacher is asked for."""
+        asked = {name: entry for name, entry in self.datasets.items() if isinstance(entry, AskedDataset)}
+        return [name for name, entry in asked.items() if self.ask[entry.ask].base_url == "offline"]
+
+    def offline_categories(self) -> list[tuple[str, str]]:
+        """Classifiers that the offline teacher labels rows for, each with the data set that it is for."""
+        return [
+            (name, entry.dataset)
+            for name, entry in self.categories.items()
+            if self.label[entry.label].base_url == "offline"
+        ]
+
     def default_artifacts(self) -> list[str]:
         """What the default tables rest on. Tables stand in git, so in a fresh clone they would not ask for it."""
         rows = [
@@ -115,7 +128,8 @@ def _fields_at(raw: Any, path: list[str]) -> list[str]:
         }  # fmt: skip
         model = kinds.get(kind)
     elif path:
-        model = {**SECTIONS, "evals": Eval, "tables": Table, "categories": Categories, "pace": Pace, "budget": Budget}.get(path[0])
+        registry = {"evals": Eval, "tables": Table, "categories": Categories}
+        model = {**SECTIONS, **registry, "pace": Pace, "budget": Budget}.get(path[0])
     return list(model.model_fields) if model else []
 
 
@@ -153,10 +167,10 @@ def _reference_faults(params: Params) -> list[tuple[list[str], str]]:
             faults.append((["ask", name, "tasks"], f"must be 1 for multiturn (one dialogue), found {recipe.tasks}"))
         if recipe.kind in ("school_math", "crawl") and recipe.exchanges != 1:
             faults.append((["ask", name, "exchanges"], f"must be 1 for {recipe.kind}, found {recipe.exchanges}"))
-    for name, entry in params.categories.items():
-        known(["categories", name, "dataset"], entry.dataset, "dataset", list(params.datasets))
-        known(["categories", name, "label"], entry.label, "recipe of label", list(params.label))
-        known(["categories", name, "classifier"], entry.classifier, "recipe of classifier", list(params.classifier))
+    for name, found in params.categories.items():
+        known(["categories", name, "dataset"], found.dataset, "dataset", list(params.datasets))
+        known(["categories", name, "label"], found.label, "recipe of label", list(params.label))
+        known(["categories", name, "classifier"], found.classifier, "recipe of classifier", list(params.classifier))
     for name, base in params.bases.items():
         if isinstance(base, ScratchBase):
             known(["bases", name, "corpus"], base.corpus, "recipe of corpus", list(params.corpus))

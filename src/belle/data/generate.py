@@ -8,7 +8,7 @@ from belle.api.budget import Budget
 from belle.api.client import Request
 from belle.api.teacher.identity import identity
 from belle.data.selfinstruct import REASONS, parse, render
-from belle.data.threads import PATIENCE, Item, Messages, Rounds, Source, collect, sampling
+from belle.data.threads import PATIENCE, Drawn, Item, Messages, Rounds, Source, collect, sampling
 from belle.errors import InputError
 from belle.files import require_file
 from belle.records import SeedTask, load_seeds
@@ -67,7 +67,7 @@ def generate(
     collect(kind, source, rows=rows, out=out, report=report, describe="generate")
 
 
-class SelfInstruct:
+class SelfInstruct(Drawn):
     """Single-turn rows: one request a thread, whose reply goes on with a list that a few seed tasks begin."""
 
     reasons = REASONS

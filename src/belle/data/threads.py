@@ -67,11 +67,26 @@ class Kind(Protocol):
     def most_rows(self) -> int:
         """The most rows that one thread gives."""
 
+    @property
+    def most_threads(self) -> float:
+        """How many threads there can be: without an end where each draws anew."""
+
+    @property
+    def draws(self) -> bool:
+        """Whether equal requests of two threads are two draws, each paid for, or one."""
+
     def ask(self, sample: int, rounds: Rounds) -> list[Messages]:
         """The next round of requests of thread number ``sample``; empty where it has come to its end."""
 
     def items(self, sample: int, rounds: Rounds) -> list[Item]:
         """What became of a thread that has come to its end."""
+
+
+class Drawn:
+    """What kinds have in common whose threads draw anew, without an end."""
+
+    most_threads = math.inf
+    draws = True
 
 
 @dataclass(frozen=True)
@@ -97,10 +112,6 @@ class Source:
     timeout_s: float
     budget: Budget | None = None
 
-    def request(self, messages: Messages, sample: int) -> Request:
-        """A request of thread number ``sample``."""
-        return Request(self.model, messages, self.params, sample)
-
 
 def sampling(temperature: float, top_p: float, max_tokens: int, stop: Sequence[str] = ()) -> dict[str, Any]:
     """Sampling parameters as a request carries them; no ``stop`` where there is none."""
@@ -110,6 +121,8 @@ def sampling(temperature: float, top_p: float, max_tokens: int, stop: Sequence[s
 
 def collect(kind: Kind, source: Source, *, rows: int, out: Path, report: Path, describe: str) -> None:
     """Write ``rows`` rows and a report of what became of every item of the threads that were needed.
+
+    Where the kind comes to its end before, they are fewer.
 
     Threads are used in their order, so that rows and report depend on the replies alone: not on their timing, not on
     ``in_flight``, not on what the ledger held before. What the ledger holds is used before anything is sent.
@@ -137,9 +150,9 @@ def collect(kind: Kind, source: Source, *, rows: int, out: Path, report: Path, d
         atomic_file(out) as file,
     ):  # fmt: skip
         asking = _Asking(kind, source, client, book, api.endpoint, describe)
-        while made < rows:
+        while made < rows and sample < kind.most_threads:
             per_thread = made / sample if made else kind.most_rows
-            wave = min(WAVE * source.in_flight, math.ceil((rows - made) / per_thread))
+            wave = int(min(WAVE * source.in_flight, math.ceil((rows - made) / per_thread), kind.most_threads - sample))
             for rounds in asking.threads(sample, wave):
                 before = made
                 for item in kind.items(sample, rounds):
@@ -178,17 +191,20 @@ class _Asking:
     def threads(self, first: int, count: int) -> Iterator[Rounds]:
         """Threads from number ``first`` on, each at its end: those that the ledger knows, else ``count`` together."""
         known = first
-        while (rounds := self._known(known)) is not None:
+        while known < self.kind.most_threads and (rounds := self._known(known)) is not None:
             yield rounds
             known += 1
         if known == first:
             yield from self._carried(range(first, first + count))
 
+    def _request(self, messages: Messages, sample: int) -> Request:
+        return Request(self.source.model, messages, self.source.params, sample if self.kind.draws else 0)
+
     def _known(self, sample: int) -> Rounds | None:
         """A thread whose replies are all in the ledger; None for another."""
         rounds: list[list[Reply]] = []
         while asked := self.kind.ask(sample, rounds):
-            requests = [self.source.request(messages, sample) for messages in asked]
+            requests = [self._request(messages, sample) for messages in asked]
             if any(request_digest(request.identity(self.endpoint)) not in self.book for request in requests):
                 return None
             rounds.append(self.client.ask(requests, describe=self.describe, bar=False))
@@ -201,7 +217,7 @@ class _Asking:
         while going:
             asked = [(place, sample, self.kind.ask(sample, rounds[place])) for place, sample in going]
             asked = [(place, sample, messages) for place, sample, messages in asked if messages]
-            requests = [self.source.request(one, sample) for _, sample, messages in asked for one in messages]
+            requests = [self._request(one, sample) for _, sample, messages in asked for one in messages]
             replies = iter(self.client.ask(requests, describe=self.describe, bar=False) if requests else [])
             for place, _, messages in asked:
                 rounds[place].append([next(replies) for _ in messages])

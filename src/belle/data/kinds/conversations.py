@@ -10,7 +10,7 @@ from belle.api.client import Reply
 from belle.data.kinds import dialogue, numbered
 from belle.data.kinds.prompt import load_prompts, messages
 from belle.data.kinds.subjects import TOPIC, Subject, load_subjects
-from belle.data.threads import Item, Messages, Rounds
+from belle.data.threads import Drawn, Item, Messages, Rounds
 
 SHOWN = 3
 """How many topics a request for questions names."""
@@ -48,7 +48,7 @@ class _Talk:
             self.asked = text
 
 
-class Conversations:
+class Conversations(Drawn):
     """A thread is a list of users' questions, and a conversation for each."""
 
     reasons = (*numbered.REASONS, "too_many")

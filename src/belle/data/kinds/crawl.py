@@ -9,13 +9,13 @@ from typing import Any
 from belle.api import brief
 from belle.data.kinds.prompt import load_prompts, messages
 from belle.data.kinds.subjects import TASK_TYPE, TOPIC, Subject, load_subjects
-from belle.data.threads import Item, Messages, Rounds
+from belle.data.threads import Drawn, Item, Messages, Rounds
 
 REASONS = ("cut_off", "format", "empty")
 """Why an item cannot be used, in the order in which it is looked at."""
 
 
-class Crawl:
+class Crawl(Drawn):
     """A thread is one request for ``tasks`` tasks. Every pair is asked for once before any is asked for again."""
 
     reasons = REASONS

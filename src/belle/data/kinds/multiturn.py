@@ -8,13 +8,13 @@ from belle.api.client import Reply
 from belle.data.kinds import dialogue
 from belle.data.kinds.prompt import load_prompts, messages
 from belle.data.kinds.subjects import ROLE, TOPIC, Subject, load_subjects
-from belle.data.threads import Item, Messages, Rounds
+from belle.data.threads import Drawn, Item, Messages, Rounds
 
 STEP = 2
 """The most exchanges that one request asks for."""
 
 
-class Multiturn:
+class Multiturn(Drawn):
     """A thread is one dialogue: each request shows it as it stands and asks how it goes on."""
 
     reasons = dialogue.REASONS

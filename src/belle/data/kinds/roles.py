@@ -8,10 +8,10 @@ from belle.api import brief
 from belle.data.kinds import dialogue, numbered
 from belle.data.kinds.prompt import load_prompts, messages
 from belle.data.kinds.subjects import ROLE, Subject, load_subjects
-from belle.data.threads import Item, Messages, Rounds
+from belle.data.threads import Drawn, Item, Messages, Rounds
 
 
-class Roles:
+class Roles(Drawn):
     """A thread is a list of roles, and then one dialogue for each of them."""
 
     reasons: Sequence[str] = tuple(dict.fromkeys((*numbered.REASONS, *dialogue.REASONS, "too_many")))

@@ -7,10 +7,10 @@ from belle.api import brief
 from belle.data.kinds import numbered
 from belle.data.kinds.prompt import load_prompts, messages
 from belle.data.kinds.subjects import POINT, TOPIC, Subject, load_subjects
-from belle.data.threads import Item, Messages, Rounds
+from belle.data.threads import Drawn, Item, Messages, Rounds
 
 
-class SchoolMath:
+class SchoolMath(Drawn):
     """A thread is one request for ``tasks`` problems."""
 
     reasons = numbered.REASONS
