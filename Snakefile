@@ -7,6 +7,16 @@ include: "rules/quantize.smk"
 include: "rules/evaluate.smk"
 
 
+# Every kind of set, as the offline teacher makes it: `snakemake sets`.
+rule sets:
+    input:
+        expand("data/clean/{dataset}.jsonl", dataset=params.offline_sets()),
+        expand(
+            "data/categorised/{pair[0]}/{pair[1]}.jsonl",
+            pair=params.offline_categories(),
+        ),
+
+
 rule all:
     default_target: True
     input:

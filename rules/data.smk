@@ -47,6 +47,28 @@ rule generate:
         )
 
 
+rule ask:
+    input:
+        seeds=registry.path("{path}", path="datasets.{dataset}.seeds"),
+        prompts=checkout.ours("src/belle/prompts/sets"),
+    output:
+        rows="data/raw/{dataset}.jsonl",
+        report="data/raw/{dataset}.report.json",
+    log:
+        "logs/ask-{dataset}.log",
+    wildcard_constraints:
+        dataset=registry.names("datasets", kind="asked"),
+    resources:
+        api=1,
+        api_key=needs.ask_api_key,
+    params:
+        settings=registry.settings("ask", "datasets.{dataset}"),
+    shell:
+        stage(
+            "belle ask {input.seeds:q} {input.prompts} {output.rows} {output.report} {params.settings}"
+        )
+
+
 rule fetch_dataset:
     output:
         "data/raw/{dataset}.jsonl",
@@ -80,3 +102,62 @@ rule clean:
         settings=registry.settings("clean", "datasets.{dataset}"),
     shell:
         stage("belle clean {input} {output.rows} {output.report} {params.settings}")
+
+
+rule label:
+    input:
+        rows=registry.path(
+            "data/clean/{dataset}.jsonl", dataset="categories.{categories}.dataset"
+        ),
+        prompts=checkout.ours("src/belle/prompts/sets"),
+    output:
+        rows="data/labels/{categories}.jsonl",
+        report="data/labels/{categories}.report.json",
+    log:
+        "logs/label-{categories}.log",
+    wildcard_constraints:
+        categories=registry.names("categories"),
+    resources:
+        api=1,
+        api_key=needs.label_api_key,
+    params:
+        settings=registry.settings("label", "categories.{categories}"),
+    shell:
+        stage(
+            "belle label {input.rows} {input.prompts} {output.rows} {output.report} {params.settings}"
+        )
+
+
+rule classifier:
+    input:
+        "data/labels/{categories}.jsonl",
+    output:
+        model=directory("data/classifiers/{categories}"),
+        report=metric("data/classifiers/{categories}.report.json"),
+    log:
+        "logs/classifier-{categories}.log",
+    wildcard_constraints:
+        categories=registry.names("categories"),
+    params:
+        settings=registry.settings("classifier", "categories.{categories}"),
+    shell:
+        stage(
+            "belle classifier {input} {output.model} {output.report} {params.settings}"
+        )
+
+
+rule categorise:
+    input:
+        rows="data/clean/{dataset}.jsonl",
+        model="data/classifiers/{categories}",
+    output:
+        rows="data/categorised/{categories}/{dataset}.jsonl",
+        report=metric("data/categorised/{categories}/{dataset}.report.json"),
+    log:
+        "logs/categorise-{categories}-{dataset}.log",
+    wildcard_constraints:
+        categories=registry.names("categories"),
+    shell:
+        stage(
+            "belle categorise {input.rows} {input.model} {output.rows} {output.report}"
+        )

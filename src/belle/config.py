@@ -16,7 +16,9 @@ from pydantic import Field, ValidationError
 
 from belle import strict_yaml
 from belle.entries import (
+    AskedDataset,
     BaseEntry,
+    Categories,
     Dataset,
     Eval,
     GeneratedDataset,
@@ -32,14 +34,17 @@ from belle.errors import InputError
 from belle.settings import (
     SECTIONS,
     Answer,
+    Ask,
     Base,
     Budget,
+    Classifier,
     Clean,
     Corpus,
     Evalset,
     Generate,
     Gptq,
     Judge,
+    Label,
     Name,
     Pace,
     Section,
@@ -59,9 +64,13 @@ class Params(Section):
     models: dict[Name, Model]
     evals: dict[Name, Eval]
     tables: dict[Name, Table]
+    categories: dict[Name, Categories]
     corpus: dict[Name, Corpus]
     evalset: dict[Name, Evalset]
     generate: dict[Name, Generate]
+    ask: dict[Name, Ask]
+    label: dict[Name, Label]
+    classifier: dict[Name, Classifier]
     clean: dict[Name, Clean]
     base: dict[Name, Base]
     sft: dict[Name, Sft]
@@ -75,6 +84,19 @@ class Params(Section):
         """Every name that can be answered and scored: bases, models, and the 4-bit twins of models."""
         return [*self.bases, *self.models, *(f"{model}-gptq" for model in self.models)]
 
+    def offline_sets(self) -> list[str]:
+        """The data sets of every kind but Self-Instruct that the offline teacher is asked for."""
+        asked = {name: entry for name, entry in self.datasets.items() if isinstance(entry, AskedDataset)}
+        return [name for name, entry in asked.items() if self.ask[entry.ask].base_url == "offline"]
+
+    def offline_categories(self) -> list[tuple[str, str]]:
+        """Classifiers that the offline teacher labels rows for, each with the data set that it is for."""
+        return [
+            (name, entry.dataset)
+            for name, entry in self.categories.items()
+            if self.label[entry.label].base_url == "offline"
+        ]
+
     def default_artifacts(self) -> list[str]:
         """What the default tables rest on. Tables stand in git, so in a fresh clone they would not ask for it."""
         rows = [
@@ -85,7 +107,7 @@ class Params(Section):
         return [*(f"models/{model}" for _, model in rows), *results]
 
 
-_POSSIBLE_KIND = re.compile(r"^(generated|published|scratch|hub|trained|released)$")
+_POSSIBLE_KIND = re.compile(r"^(generated|asked|published|scratch|hub|trained|released)$")
 
 
 def _close(word: str, known: list[str]) -> str:
@@ -101,12 +123,13 @@ def _fields_at(raw: Any, path: list[str]) -> list[str]:
     if len(path) >= 2 and path[0] in {"datasets", "bases", "models"}:
         kind = raw.get(path[0], {}).get(path[1], {}).get("kind")
         kinds: dict[str, Any] = {
-            "generated": GeneratedDataset, "published": PublishedDataset, "scratch": ScratchBase,
+            "generated": GeneratedDataset, "asked": AskedDataset, "published": PublishedDataset, "scratch": ScratchBase,
             "hub": HubBase, "trained": TrainedModel, "released": ReleasedModel,
         }  # fmt: skip
         model = kinds.get(kind)
     elif path:
-        model = {**SECTIONS, "evals": Eval, "tables": Table, "pace": Pace, "budget": Budget}.get(path[0])
+        registry = {"evals": Eval, "tables": Table, "categories": Categories}
+        model = {**SECTIONS, **registry, "pace": Pace, "budget": Budget}.get(path[0])
     return list(model.model_fields) if model else []
 
 
@@ -136,7 +159,18 @@ def _reference_faults(params: Params) -> list[tuple[list[str], str]]:
     for name, dataset in params.datasets.items():
         if isinstance(dataset, GeneratedDataset):
             known(["datasets", name, "generate"], dataset.generate, "recipe of generate", list(params.generate))
+        if isinstance(dataset, AskedDataset):
+            known(["datasets", name, "ask"], dataset.ask, "recipe of ask", list(params.ask))
         known(["datasets", name, "clean"], dataset.clean, "recipe of clean", list(params.clean))
+    for name, recipe in params.ask.items():
+        if recipe.kind == "multiturn" and recipe.tasks != 1:
+            faults.append((["ask", name, "tasks"], f"must be 1 for multiturn (one dialogue), found {recipe.tasks}"))
+        if recipe.kind in ("school_math", "crawl") and recipe.exchanges != 1:
+            faults.append((["ask", name, "exchanges"], f"must be 1 for {recipe.kind}, found {recipe.exchanges}"))
+    for name, found in params.categories.items():
+        known(["categories", name, "dataset"], found.dataset, "dataset", list(params.datasets))
+        known(["categories", name, "label"], found.label, "recipe of label", list(params.label))
+        known(["categories", name, "classifier"], found.classifier, "recipe of classifier", list(params.classifier))
     for name, base in params.bases.items():
         if isinstance(base, ScratchBase):
             known(["bases", name, "corpus"], base.corpus, "recipe of corpus", list(params.corpus))

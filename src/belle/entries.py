@@ -21,6 +21,15 @@ class GeneratedDataset(Section):
     clean: str
 
 
+class AskedDataset(Section):
+    """Rows of another kind asked anew from a chat API: dialogues, roles, problems, a crawl."""
+
+    kind: Literal["asked"]
+    seeds: str
+    ask: str
+    clean: str
+
+
 class PublishedDataset(Section):
     """Rows published on the Hugging Face hub (or a local folder that ``datasets`` can load)."""
 
@@ -89,6 +98,14 @@ class Table(Section):
     models: Annotated[list[str], Field(min_length=1)]
 
 
-Dataset = Annotated[GeneratedDataset | PublishedDataset, Field(discriminator="kind")]
+class Categories(Section):
+    """A classifier of rows: the data set whose rows are labelled for it, and how both is done."""
+
+    dataset: str
+    label: str
+    classifier: str
+
+
+Dataset = Annotated[GeneratedDataset | AskedDataset | PublishedDataset, Field(discriminator="kind")]
 BaseEntry = Annotated[ScratchBase | HubBase, Field(discriminator="kind")]
 Model = Annotated[TrainedModel | ReleasedModel, Field(discriminator="kind")]

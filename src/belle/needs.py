@@ -11,7 +11,7 @@ from typing import Any
 
 from belle.build.preflight import Shortage, api_key_missing
 from belle.config import Params
-from belle.entries import GeneratedDataset, HubBase, ScratchBase, TrainedModel
+from belle.entries import AskedDataset, GeneratedDataset, HubBase, ScratchBase, TrainedModel
 
 WEIGHTS, GRADIENTS, OPTIMIZER = 2, 2, 12
 PROCESS_MB = 4000
@@ -122,6 +122,15 @@ class Needs:
         """1 where a paid API is asked for rows."""
         dataset = self.params.datasets[wildcards.dataset]
         return _paid(self.params.generate[dataset.generate].base_url) if isinstance(dataset, GeneratedDataset) else 0
+
+    def ask_api_key(self, wildcards: Any) -> int:
+        """1 where a paid API is asked for rows of another kind."""
+        dataset = self.params.datasets[wildcards.dataset]
+        return _paid(self.params.ask[dataset.ask].base_url) if isinstance(dataset, AskedDataset) else 0
+
+    def label_api_key(self, wildcards: Any) -> int:
+        """1 where a paid API is asked for categories."""
+        return _paid(self.params.label[self.params.categories[wildcards.categories].label].base_url)
 
     def judge_api_key(self, wildcards: Any) -> int:
         """1 where a paid API is asked for verdicts."""

@@ -57,6 +57,46 @@ class Generate(Section):
     seed: Count
 
 
+class Ask(Section):
+    """Any other kind of set: whom to ask, how, and for how many rows.
+
+    A request asks for ``tasks`` items; a conversation has at most so many ``exchanges``, a question and its answer.
+    """
+
+    kind: Literal["multiturn", "roles", "school_math", "conversations", "crawl"]
+    base_url: BaseUrl
+    model: str
+    rows: PositiveInt
+    tasks: Annotated[int, Field(ge=1, le=40)]
+    exchanges: Annotated[int, Field(ge=1, le=20)]
+    temperature: Annotated[float, Field(ge=0, le=2)]
+    top_p: Annotated[float, Field(gt=0, le=1)]
+    max_tokens: PositiveInt
+    stop: Annotated[list[OneLine], Field(max_length=4)]
+    seed: Count
+
+
+class Label(Section):
+    """Whom to ask for the categories of rows that a classifier learns from, and of how many."""
+
+    base_url: BaseUrl
+    model: str
+    rows: PositiveInt
+    temperature: Annotated[float, Field(ge=0, le=2)]
+    max_tokens: PositiveInt
+    seed: Count
+
+
+class Classifier(Section):
+    """A linear classifier of texts over hashed runs of 1 to ``ngrams`` characters, in 2 to the ``bits`` places."""
+
+    ngrams: Annotated[int, Field(ge=1, le=5)]
+    bits: Annotated[int, Field(ge=8, le=22)]
+    epochs: PositiveInt
+    held_out: Annotated[float, Field(gt=0, lt=1)]
+    seed: Count
+
+
 class Clean(Section):
     """Which filters a raw row must pass, and how new it must be."""
 
@@ -174,6 +214,9 @@ SECTIONS: dict[str, type[Section]] = {
     "corpus": Corpus,
     "evalset": Evalset,
     "generate": Generate,
+    "ask": Ask,
+    "label": Label,
+    "classifier": Classifier,
     "clean": Clean,
     "base": Base,
     "sft": Sft,

@@ -86,6 +86,44 @@ def generate(args: Arguments) -> None:
     )  # fmt: skip
 
 
+def ask(args: Arguments) -> None:
+    """Ask a chat API for rows of another kind: dialogues, roles, school mathematics, conversations, a crawl."""
+    from belle.data.ask import ask
+
+    given = keywords(args, sections.Ask)
+    given["stop"] = [text.replace(r"\n", "\n") for text in given["stop"]]  # a command is one line
+    ask(
+        seeds=args.seeds, prompts=args.prompts, out=args.out, report=args.report,
+        ledger=args.ledger, api_key=api_key(), budget=args.budget,
+        in_flight=args.pace.in_flight, timeout_s=args.pace.timeout_s, **given,
+    )  # fmt: skip
+
+
+def label(args: Arguments) -> None:
+    """Ask a chat API for the categories of a sample of rows; a verdict is kept in the ledger and never paid twice."""
+    from belle.data.label import label
+
+    label(
+        rows_of=args.rows_of, prompts=args.prompts, out=args.out, report=args.report,
+        ledger=args.ledger, api_key=api_key(), budget=args.budget,
+        in_flight=args.pace.in_flight, timeout_s=args.pace.timeout_s, **keywords(args, sections.Label),
+    )  # fmt: skip
+
+
+def classifier(args: Arguments) -> None:
+    """Train a classifier of rows on labelled ones, and report its accuracy on those that it has not seen."""
+    from belle.data.classifier import classifier
+
+    classifier(labels=args.labels, out=args.out, report=args.report, **keywords(args, sections.Classifier))
+
+
+def categorise(args: Arguments) -> None:
+    """Give every row its category by a trained classifier."""
+    from belle.data.categorise import categorise
+
+    categorise(raw=args.raw, model=args.model, out=args.out, report=args.report)
+
+
 def clean(args: Arguments) -> None:
     """Filter raw rows; each ends as a clean row or as a counted reason."""
     from belle.data.clean import clean
@@ -175,7 +213,11 @@ STAGES: dict[str, tuple[Command, str]] = {
     "fetch_dataset": (fetch_dataset, "hub= out --revision= --split="),
     "fetch_model": (fetch_model, "hub= out --revision="),
     "generate": (generate, "seeds prompt out report --ledger"),
+    "ask": (ask, "seeds prompts out report --ledger"),
     "clean": (clean, "raw out report"),
+    "label": (label, "rows_of prompts out report --ledger"),
+    "classifier": (classifier, "labels out report"),
+    "categorise": (categorise, "raw model out report"),
     "base": (base, "corpus out checkpoints"),
     "encrypt": (encrypt, "plain key out"),
     "decrypt": (decrypt, "encrypted key out"),
@@ -188,7 +230,7 @@ STAGES: dict[str, tuple[Command, str]] = {
 }
 """Stage → its function and its arguments: a path, ``name=`` text, ``name*`` several paths, ``--name`` an option."""
 
-ASKING = frozenset({"generate", "judge"})
+ASKING = frozenset({"generate", "ask", "label", "judge"})
 """The stages that add to the ledger."""
 
 

@@ -93,7 +93,7 @@ def test_stats_count_what_was_answered():
         assert get(url.removesuffix("/v1") + "/stats") == {
             "requests": 3,
             "answered_twice": 1,
-            "by_kind": {"self_instruct": 0, "judge": 0, "chat": 3},
+            "by_kind": {"self_instruct": 0, "judge": 0, "chat": 3, "sets": 0},
         }
 
 

@@ -23,15 +23,17 @@ class Provider:
 
 
 @contextmanager
-def provider(base_url: str, api_key: str) -> Iterator[Provider]:
+def provider(base_url: str, api_key: str, *, teacher: str = "") -> Iterator[Provider]:
     """Yield the API that ``base_url`` names; ``offline`` starts the teacher and stops it at the end of the block.
+
+    ``teacher`` is the offline teacher's name in the ledger, if not that of its ``identity``.
 
     Raises:
         InputError: ``base_url`` is no http(s) URL, or carries a name, password or query, where keys hide.
     """
     if base_url == OFFLINE:
         with OfflineTeacher() as url:
-            yield Provider(url, identity(), OFFLINE)
+            yield Provider(url, teacher or identity(), OFFLINE)
     else:
         endpoint = endpoint_name(base_url)
         yield Provider(base_url, endpoint, api_key or (OFFLINE if _on_this_machine(endpoint) else ""))

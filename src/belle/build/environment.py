@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-ASKING = frozenset({"generate", "judge"})
+ASKING = frozenset({"generate", "ask", "label", "judge"})
 FETCHING = frozenset({"fetch_dataset", "fetch_model"})
 COMPUTING = frozenset({"base", "sft", "gptq", "answer"})
 

@@ -6,10 +6,8 @@ is measured on the ledger's replies of that model, on the offline teacher itself
 
 from __future__ import annotations
 
-import itertools
 import math
 import tempfile
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +20,10 @@ from belle.data.selfinstruct import parse
 from belle.entries import GeneratedDataset, ReleasedModel
 from belle.evaluate import judge
 from belle.records import EvalRow, class_name, load_eval, load_seeds
+from belle.views import asking_sets
+from belle.views.asked import Asked, over, span, until, whole
 from belle.views.graph import Step
-from belle.views.interval import NOTHING, Interval, mean_of
+from belle.views.interval import Interval, mean_of
 from belle.views.tokens import DRAWN, Known, drawn, endpoint_of, is_teacher
 
 ROW_TOKENS = Interval(150, 90, 260)
@@ -38,18 +38,6 @@ SAME_CHARACTER = 0.99
 """How likely a 4-bit twin goes on as its model did, by character: 371 of 400 answers of 6.6 characters were equal."""
 
 
-@dataclass
-class Asked:
-    """What one stage would ask beyond the ledger."""
-
-    endpoint: str
-    model: str
-    calls: Interval = NOTHING
-    prompt_tokens: Interval = NOTHING
-    completion_tokens: Interval = NOTHING
-    basis: list[str] = field(default_factory=list)
-
-
 class Asking:
     """Estimates for the stages of one plan, in the order of their running: what one asks, the next need not."""
 
@@ -62,6 +50,10 @@ class Asking:
         """The estimate for a stage; None for one that asks nothing."""
         if step.command == "generate":
             return self._generate(step)
+        if step.command == "ask":
+            return asking_sets.ask(step, self.params, self.known)
+        if step.command == "label":
+            return asking_sets.label(step, self.params, self.known, self.steps)
         return self._judge(step) if step.command == "judge" else None
 
     def _generate(self, step: Step) -> Asked:
@@ -101,23 +93,23 @@ class Asking:
             asked.basis.append(f"measured on {DRAWN} replies that the offline teacher would give")
         elif rows:
             asked.basis.append(f"measured on {len(rows)} replies in the ledger")
-        taken = _until(rows, left) if len(rows) == DRAWN and is_teacher(asked.endpoint) else 0
+        taken = until(rows, left) if len(rows) == DRAWN and is_teacher(asked.endpoint) else 0
         if taken:
             # waves are as large as the rows that are left seem to need, so one reply too many may be asked for
             asked.calls = Interval(taken, taken, taken + 1)
             asked.completion_tokens = Interval.exactly(sum(tokens[:taken]) / taken) * asked.calls
         elif len(rows) > 1 and any(rows):
-            asked.calls = _whole(_over(left, mean_of(rows, left / (sum(rows) / len(rows)))))
+            asked.calls = whole(over(left, mean_of(rows, left / (sum(rows) / len(rows)))))
             asked.completion_tokens = mean_of(tokens, asked.calls.mean) * asked.calls
         else:
             asked.basis.append(
-                f"assumed: {recipe.tasks - recipe.shots} items a reply of {_span(ROW_TOKENS)} tokens each, "
+                f"assumed: {recipe.tasks - recipe.shots} items a reply of {span(ROW_TOKENS)} tokens each, "
                 f"of which {ROWS_KEPT.high:.0%} to {ROWS_KEPT.low:.0%} become rows"
             )
             items = max(1, recipe.tasks - recipe.shots)
             fits = [min(items, recipe.max_tokens / size) for size in (ROW_TOKENS.mean, ROW_TOKENS.low, ROW_TOKENS.high)]
             per_reply = [count * kept for count, kept in zip(fits, (0.9, 0.98, 0.8), strict=True)]
-            asked.calls = _whole(Interval(*(left / count for count in per_reply)))
+            asked.calls = whole(Interval(*(left / count for count in per_reply)))
             asked.completion_tokens = _of_texts(left)
         texts = [
             "".join(message["content"] for message in request(sample + number)["messages"])
@@ -163,7 +155,7 @@ class Asking:
             long = (
                 "as long as the reference answers"
                 if is_teacher(asked.endpoint)
-                else f"of {_span(ANSWER_CHARS)} characters"
+                else f"of {span(ANSWER_CHARS)} characters"
             )
             asked.basis.append(f"the answers are not made yet: taken to be {long}")
         else:
@@ -202,7 +194,7 @@ class Asking:
             sample = todo[:: max(1, len(todo) // DRAWN)][:DRAWN]
             asked.basis.append(f"verdicts measured on {len(sample)} that the offline teacher would give")
             return mean_of([len(drawn(found)[0]) for found in sample], asked.calls.mean)
-        asked.basis.append(f"assumed: {_span(VERDICT_TOKENS)} tokens a verdict")
+        asked.basis.append(f"assumed: {span(VERDICT_TOKENS)} tokens a verdict")
         return Interval(
             *(min(longest, value) for value in (VERDICT_TOKENS.mean, VERDICT_TOKENS.low, VERDICT_TOKENS.high))
         )
@@ -236,28 +228,8 @@ def _rows(text: str, finish_reason: str) -> int:
     return len([item for item in parse(text, finish_reason=finish_reason) if not item.reason])
 
 
-def _until(rows: list[int], wanted: float) -> int:
-    """How many replies give so many rows; 0 if these are too few."""
-    for number, made in enumerate(itertools.accumulate(rows), 1):
-        if made >= wanted:
-            return number
-    return 0
-
-
-def _over(amount: float, per_call: Interval) -> Interval:
-    return Interval(amount / per_call.mean, amount / per_call.high, amount / max(per_call.low, 0.1))
-
-
-def _whole(calls: Interval) -> Interval:
-    return Interval(math.ceil(calls.mean), math.ceil(calls.low), math.ceil(calls.high))
-
-
 def _of_texts(rows: float) -> Interval:
     return Interval(
         rows * ROW_TOKENS.mean / ROWS_KEPT.mean, rows * ROW_TOKENS.low / ROWS_KEPT.low,
         rows * ROW_TOKENS.high / ROWS_KEPT.high,
     )  # fmt: skip
-
-
-def _span(value: Interval) -> str:
-    return f"{value.mean:g} ({value.low:g} to {value.high:g})"

@@ -11,7 +11,7 @@ from typing import Any
 
 from belle import jsonl
 from belle.config import Params
-from belle.entries import GeneratedDataset, HubBase, PublishedDataset, TrainedModel
+from belle.entries import AskedDataset, GeneratedDataset, HubBase, PublishedDataset, TrainedModel
 from belle.views.graph import Step
 from belle.views.interval import NOTHING, Interval
 
@@ -25,7 +25,11 @@ TOKENS_A_ROW = Interval(160, 80, 320)
 """A row of BELLE's sets with its prompt, in tokens of a multilingual vocabulary; used where the rows are not here."""
 KEPT_BY_CLEAN = Interval(0.9, 0.7, 1.0)
 
-HUB_ROWS = {"BelleGroup/train_2M_CN": 2_000_000, "BelleGroup/train_1M_CN": 900_000, "BelleGroup/train_0.5M_CN": 500_000}
+HUB_ROWS = {
+    "BelleGroup/train_2M_CN": 2_000_000, "BelleGroup/train_1M_CN": 900_000, "BelleGroup/train_0.5M_CN": 500_000,
+    "BelleGroup/train_3.5M_CN": 3_500_000, "BelleGroup/multiturn_chat_0.8M": 800_000,
+    "BelleGroup/generated_chat_0.4M": 400_000, "BelleGroup/school_math_0.25M": 250_000,
+}  # fmt: skip
 """Rows of published sets, as their names or cards say."""
 
 QUANTISING_H_PER_BILLION = Interval(0.03, 0.022, 0.1)
@@ -66,6 +70,8 @@ class Compute:
         entry = self.params.datasets[dataset]
         if isinstance(entry, GeneratedDataset):
             return KEPT_BY_CLEAN * self.params.generate[entry.generate].rows
+        if isinstance(entry, AskedDataset):
+            return KEPT_BY_CLEAN * self.params.ask[entry.ask].rows
         assert isinstance(entry, PublishedDataset)
         known = HUB_ROWS.get(entry.hub)
         return KEPT_BY_CLEAN * known if known else None

@@ -11,8 +11,8 @@ from typing import Any
 from belle.api.ledger import Ledger
 from belle.api.prices import LOOPBACK
 from belle.api.provider import OFFLINE, endpoint_name
-from belle.api.teacher.answers import reply_to
-from belle.api.teacher.identity import identity
+from belle.api.teacher.identity import identity, identity_for_sets
+from belle.api.teacher.sets.answers import reply_to
 from belle.views.interval import Interval, mean_of
 
 HAN_TOKENS, OTHER_TOKENS = Interval(1.15, 0.9, 1.5), Interval(0.3, 0.2, 0.5)
@@ -66,14 +66,16 @@ class Known:
         return HAN_TOKENS * (han * scale) + OTHER_TOKENS * ((characters - han) * scale)
 
 
-def endpoint_of(base_url: str) -> str:
-    """The API's name in the ledger."""
-    return identity() if base_url == OFFLINE else endpoint_name(base_url)
+def endpoint_of(base_url: str, *, sets: bool = False) -> str:
+    """The API's name in the ledger; the offline teacher has another for requests that ask for ``sets``."""
+    if base_url != OFFLINE:
+        return endpoint_name(base_url)
+    return identity_for_sets() if sets else identity()
 
 
 def is_teacher(endpoint: str) -> bool:
     """Whether the offline teacher of this checkout answers: it counts a character as a token."""
-    return endpoint == identity()
+    return endpoint in (identity(), identity_for_sets())
 
 
 def drawn(request: dict[str, Any]) -> tuple[str, str]:

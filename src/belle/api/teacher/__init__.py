@@ -6,6 +6,7 @@
 - selfinstruct: replies to BELLE's Self-Instruct prompt, with a share of ChatGPT's faults
 - judge: replies to a judge prompt
 - answers: which of these replies a request gets
+- sets: replies for every other kind of set (a package)
 - server: the server, and the child process that runs it
-- identity: the teacher's name in the ledger
+- identity: the teacher's names in the ledger
 """

@@ -21,8 +21,9 @@ from typing import Any
 from aiohttp import web
 
 from belle import jsonl
-from belle.api.teacher.answers import KINDS, fault_of, reply_to
+from belle.api.teacher.answers import fault_of
 from belle.api.teacher.identity import identity
+from belle.api.teacher.sets.answers import KINDS, reply_to
 from belle.errors import BelleError
 
 MODEL = "offline-teacher"
