@@ -74,7 +74,7 @@ def require_file(path: Path, what: str) -> Path:
 
 
 def not_there(path: Path, absent: str, folder: str) -> InputError:
-    """What is wrong with a path that is no file: a link to nothing, a folder, data that DVC has not brought, or nothing."""
+    """What is wrong with a path that is no file: a folder, a link to nothing, data that DVC has not brought."""
     path, where = Path(path), str(path)
     if path.is_dir():
         return InputError(folder, where=where, cause="the path of the file's folder", fix="name one file in it")
@@ -122,16 +122,12 @@ def open_input(path: Path, what: str) -> Iterator[IO[bytes]]:
     """
     require_file(path, what)
     try:
-        file = open(path, "rb")
-    except OSError as error:
-        raise _unreadable(Path(path), what, error) from None
-    with file:
-        try:
+        with open(path, "rb") as file:
             yield file
-        except OSError as error:
-            if error.filename is None and error.errno == errno.EIO:
-                raise _unreadable(Path(path), what, error) from None
-            raise
+    except OSError as error:
+        if isinstance(error, PermissionError) or error.errno == errno.EIO:
+            raise _unreadable(Path(path), what, error) from None
+        raise
 
 
 _MAGIC = {b"\x1f\x8b": "gzip (.gz)", b"\x28\xb5\x2f\xfd": "Zstandard (.zst)", b"PK\x03\x04": "zip (.zip)",

@@ -49,9 +49,7 @@ def _constant(name: str) -> Any:
     raise _Refused(f"{name} is no number of JSON")
 
 
-_DECODER = json.JSONDecoder(
-    object_pairs_hook=_unique, parse_int=_number, parse_float=_float, parse_constant=_constant
-)
+_DECODER = json.JSONDecoder(object_pairs_hook=_unique, parse_int=_number, parse_float=_float, parse_constant=_constant)
 
 
 def read(path: Path, what: str = "rows") -> Iterator[Row]:
@@ -81,10 +79,10 @@ def lines(file: IO[bytes], name: str) -> Iterator[tuple[int, bytes]]:
             yield number, line
 
 
-def too_long(where: str) -> InputError:
-    """The fault of a row that is over ``LONGEST_ROW`` bytes."""
+def too_long(where: str, longest: int = LONGEST_ROW) -> InputError:
+    """The fault of a row, or of another value, that is over ``longest`` bytes."""
     return InputError(
-        f"a row of over {LONGEST_ROW} bytes",
+        f"a row of over {longest} bytes",
         where=where,
         cause="line ends that were lost, or a file that is not JSON Lines",
         fix="write one row a line, and cut texts that are longer",

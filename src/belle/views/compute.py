@@ -66,8 +66,7 @@ class Compute:
         entry = self.params.datasets[dataset]
         if isinstance(entry, GeneratedDataset):
             return KEPT_BY_CLEAN * self.params.generate[entry.generate].rows
-        assert isinstance(entry, PublishedDataset)
-        known = HUB_ROWS.get(entry.hub)
+        known = HUB_ROWS.get(entry.hub) if isinstance(entry, PublishedDataset) else None
         return KEPT_BY_CLEAN * known if known else None
 
     def _parameters(self, name: str) -> float:
