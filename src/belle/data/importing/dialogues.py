@@ -53,11 +53,11 @@ def _turns_of(row: Row, names: tuple[str, ...]) -> Any:
 
 
 def _has_turns(row: Row, names: tuple[str, ...], role: str) -> bool | None:
-    """Whether the turns say who speaks under ``role``; None where there is no turn to tell by."""
+    """Whether the turns say who speaks under ``role``; None where what stands there does not tell."""
     turns = _turns_of(row, names)
-    if not isinstance(turns, list):
+    if turns is None:
         return False
-    return role in turns[0] if turns and isinstance(turns[0], dict) else None if not turns else False
+    return role in turns[0] if isinstance(turns, list) and turns and isinstance(turns[0], dict) else None
 
 
 _SHAREGPT, _MESSAGES = ("conversations", "items", "conversation"), ("messages", "conversations", "conversation")

@@ -109,6 +109,10 @@ def _ambiguous(where: str, names: list[str], seen: str) -> InputError:
     )
 
 
+_ALIKE = ({"instruction", "belle-multiturn", "role-dialogue"}, {"text", "text-lines", "text-files"})
+"""Formats of the same fields: which is meant is not told row by row."""
+
+
 def check_fits(form: str, row: Row, where: str) -> None:
     """Refuse a row that is clearly of another format than the rows before it.
 
@@ -116,7 +120,7 @@ def check_fits(form: str, row: Row, where: str) -> None:
         InputError: it is.
     """
     other = [key for key, item in FORMATS.items() if item.fits(row)]
-    if not other or form in other or {form, *other} <= {"instruction", "belle-multiturn", "role-dialogue"}:
+    if not other or form in other or any({form, *other} <= alike for alike in _ALIKE):
         return
     raise InputError(
         f"a row of the format {other[0]} among rows of the format {form}; its fields are {fields_of(row)}",

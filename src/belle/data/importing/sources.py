@@ -1,12 +1,13 @@
 """The files that a path names: one file, or those of a folder that hold rows."""
 
+import hashlib
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from belle.errors import InputError
-from belle.files import not_there, require_file, sha256_of
+from belle.files import not_there, open_input, require_file
 
 CONTAINERS = {
     ".json": "json", ".jsonl": "jsonl", ".ndjson": "jsonl", ".csv": "csv", ".tsv": "tsv", ".parquet": "parquet",
@@ -29,7 +30,9 @@ class Source:
 
     def card(self) -> dict[str, str | int]:
         """What identifies the file, wherever it lies: name, bytes, SHA-256."""
-        return {"name": self.name, "bytes": self.path.stat().st_size, "sha256": sha256_of(self.path)}
+        with open_input(self.path, "data set") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+            return {"name": self.name, "bytes": file.tell(), "sha256": digest}
 
 
 def kind_of(name: str) -> tuple[str, str] | None:
@@ -93,6 +96,13 @@ def _below(folder: Path) -> Iterator[str]:
 
 
 def _source(path: Path, name: str) -> Source:
+    if not name.isprintable():
+        raise InputError(
+            f"the file's name {name!r} is not UTF-8, or holds a line end",
+            where=str(path.parent),
+            cause="an archive that was packed under another encoding",
+            fix="rename the file",
+        )
     kind = kind_of(name)
     if kind is None:
         raise InputError(

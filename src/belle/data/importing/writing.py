@@ -123,6 +123,6 @@ def raw_row(item: Found, form: str, categories: Categories | None) -> jsonl.Row:
     digest = hashlib.sha256(content).hexdigest()
     theirs = identity(row)
     made: jsonl.Row = {"id": f"p-{digest[:12]}-{item.number}", **fields}
-    if theirs and theirs.isascii():
+    if theirs:
         made["source_id"] = theirs
     return {**made, "source": item.source}
