@@ -61,9 +61,26 @@ def evalset(args: Arguments) -> None:
 
 def fetch_dataset(args: Arguments) -> None:
     """Fetch a published data set by its hub name (or a local folder) as raw rows."""
-    from belle.data.fetch_dataset import fetch_dataset
+    from belle.data.importing.fetch_dataset import fetch_dataset
 
-    fetch_dataset(hub=args.hub, out=args.out, revision=args.revision, split=args.split)
+    fetch_dataset(
+        hub=args.hub, out=args.out, report=args.report, revision=args.revision, split=args.split,
+        format=args.format, licence=args.licence,
+    )  # fmt: skip
+
+
+def import_dataset(args: Arguments) -> None:
+    """Import a file or a folder of rows, in any of the formats and containers that users have, as raw rows."""
+    from belle.data.importing.import_dataset import import_dataset
+
+    path, *categories = args.paths  # the data, then the file of its categories, if any
+    if len(categories) > 1:
+        raise InputError(f"{len(args.paths)} paths, found after PATH: {categories}", where="command line",
+                         cause="several files of rows", fix="name their folder")  # fmt: skip
+    import_dataset(
+        path=path, categories=categories[0] if categories else None, out=args.out, report=args.report,
+        format=args.format, licence=args.licence,
+    )  # fmt: skip
 
 
 def fetch_model(args: Arguments) -> None:
@@ -210,7 +227,8 @@ Command = Callable[[Arguments], None]
 STAGES: dict[str, tuple[Command, str]] = {
     "corpus": (corpus, "out"),
     "evalset": (evalset, "out"),
-    "fetch_dataset": (fetch_dataset, "hub= out --revision= --split="),
+    "fetch_dataset": (fetch_dataset, "hub= out report format= licence= --revision= --split="),
+    "import_dataset": (import_dataset, "out report format= licence= paths*"),
     "fetch_model": (fetch_model, "hub= out --revision="),
     "generate": (generate, "seeds prompt out report --ledger"),
     "ask": (ask, "seeds prompts out report --ledger"),

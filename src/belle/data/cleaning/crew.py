@@ -12,9 +12,10 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from belle import jsonl
 from belle.data.cleaning import worker
 from belle.data.cleaning.looking import Looked, Looker, Looking, RowFault
-from belle.errors import BelleError, InputError
+from belle.errors import BelleError
 
 BLOCK = 1 << 20
 """Bytes of lines that are looked at together."""
@@ -22,9 +23,6 @@ ALONE = 8 << 20
 """Up to so many bytes, starting processes takes longer than doing the work."""
 AHEAD = 2
 """Blocks that a worker has before it at a time."""
-MOST_LINE = 16 << 20
-"""Bytes of the longest line that is taken for a row."""
-
 Span = tuple[int, int]
 View = mmap.mmap | bytes
 
@@ -33,12 +31,12 @@ def blocks_of(view: View, start: int, end: int, path: Path) -> Iterator[Span]:
     """Cut a range of whole lines into spans of about ``BLOCK`` bytes of whole lines.
 
     Raises:
-        InputError: a line longer than ``MOST_LINE``.
+        InputError: a line longer than ``jsonl.LONGEST_ROW``.
     """
     while start < end:
         line_end = view.find(b"\n", min(start + BLOCK, end), end)
         stop = end if line_end < 0 else line_end + 1
-        if stop - start > MOST_LINE:
+        if stop - start > jsonl.LONGEST_ROW:
             _check_lines(view, start, stop, path)
         yield start, stop - start
         start = stop
@@ -130,15 +128,10 @@ def _check_lines(view: View, start: int, stop: int, path: Path) -> None:
     while start < stop:
         end = view.find(b"\n", start, stop)
         end = stop if end < 0 else end
-        if end - start > MOST_LINE:
+        if end - start > jsonl.LONGEST_ROW:
             number = 1
             at = view.find(b"\n", 0, start)
             while at >= 0:
                 number, at = number + 1, view.find(b"\n", at + 1, start)
-            raise InputError(
-                f"a line of {end - start} bytes; {MOST_LINE} are the most a row can have",
-                where=f"{path}:{number}",
-                cause="one JSON array instead of JSON Lines, or a file without line ends",
-                fix="write one JSON object a line",
-            )
+            raise jsonl.too_long(f"{path}:{number}")
         start = end + 1

@@ -234,7 +234,7 @@ class Looker:
         except orjson.JSONDecodeError:
             pass
         try:
-            return jsonl.parse(line), True
+            return jsonl.parse(line, ""), True
         except InputError as fault:
             raise RowFault("line", seen.lines, fault) from None
 

@@ -130,7 +130,7 @@ def _check_ids(path: Path, view: View, seen: Seen) -> None:
     row = int(twice[0])
     line = view[int(seen.starts[row]) : int(seen.starts[row] + seen.sizes[row])]
     raise InputError(
-        f"the id {jsonl.parse(line)['id']!r} comes twice",
+        f"the id {jsonl.parse(line, '')['id']!r} comes twice",
         where=f"{path}, row {row + 1}",
         cause=f"two raw files put together, or one put in twice; it was first in row {int(first[row]) + 1}",
         fix="give every row its own id",

@@ -110,7 +110,7 @@ def _texts(line: bytes) -> dict[str, Any]:
     try:
         row = orjson.loads(line)
     except orjson.JSONDecodeError:
-        row = jsonl.parse(line)  # half of a surrogate pair, which no report can hold
+        row = jsonl.parse(line, "")  # half of a surrogate pair, which no report can hold
         row = {key: _whole(value) if isinstance(value, str) else value for key, value in row.items()}
     if "conversations" in row:
         turns = row["conversations"]
