@@ -1,0 +1,122 @@
+"""Filters of answers that do not end as answers do: stuck in a loop, or cut off."""
+
+import re
+from collections import Counter
+from operator import eq
+
+from belle.data.filters.row import OF_CODE, question
+from belle.jsonl import Row
+
+_WINDOW = 4096
+_RUN_OF_ONE = re.compile(r"([^\s\d\W_])\1{9,}")
+_RUN_OF_FEW = re.compile(r"([^\n]{2,30}?)\1{5,}")
+_LINES = 8
+_ITEM_MARK = re.compile(r"^\s*(?:[(（]?\d{1,3}[.、．)）]|[-*•])?\s*")
+_GRAM = 8
+_STEP = 12
+_LONG_ENOUGH = 48
+_TO_REPEAT = re.compile(r"重复|循环|打印|叠句|输出\s*\d+\s*[次遍]|[一二三四五六七八九十百\d]\s*[次遍]")
+
+
+def repetition(row: Row) -> str | None:
+    """Drop an answer stuck in a loop.
+
+    That is: one letter 10 times on end, a string 6 times on end over at least 24 characters, or, from 48
+    characters on, fewer than 4 distinct runs of 8 characters in 10. Rules (-----) stay, and so does what
+    the question asks to repeat. Of a long answer the first and the last 4,096 characters are looked at.
+    """
+    output = row["output"]
+    if len(output) > 2 * _WINDOW:
+        found = _loops(output[:_WINDOW]) or _loops(output[-_WINDOW:])
+    else:
+        found = _loops(output)
+    return "repetition" if found and not _TO_REPEAT.search(row["instruction"]) else None
+
+
+def _loops(output: str) -> bool:
+    # Whatever loops has a run of 8 twice, at one of these places too, or one letter at every fifth; others are done.
+    places = range(0, len(output) - _GRAM + 1, _STEP)
+    if output.count("\n") >= _LINES - 1 and _loops_by_line(output):
+        return True
+    if not any(output.find(output[place : place + _GRAM], place + 1) >= 0 for place in places):
+        fifths = output[::5]
+        if not any(map(eq, fifths, fifths[1:])):
+            return False
+    output = output.strip()
+    if _RUN_OF_ONE.search(output):
+        return True
+    for run in _RUN_OF_FEW.finditer(output):
+        if len(run.group()) >= 24 and re.search(r"\w\w", run.group(1)) and len(set(run.group(1))) > 1:
+            return True
+    letters = re.sub(r"[\W_]+", "", output)
+    grams = len(letters) - _GRAM + 1
+    if len(letters) < _LONG_ENOUGH:
+        return False
+    return len({letters[start : start + _GRAM] for start in range(grams)}) < 0.4 * grams
+
+
+_ENDS = frozenset("。！？!?…；;）)】]》”’\"'」』~～.:：*`|>}—-_")
+_OPEN_END = frozenset("，、,（“《【「『")
+_TAIL = re.compile(r"[^。！？!?\n]*\Z")
+_EMPTY_ITEM = re.compile(r"\n[ \t]*(?:\d{1,2}[.、．)）]|[-*•]|[（(]\d{1,2}[)）])[ \t]*\Z")
+_DANGLING = (
+    "例如", "比如", "包括", "以及", "并且", "而且", "因为", "所以", "但是", "如果", "虽然", "就会", "可以", "应该", "能够",
+    "使用", "进行", "减少", "一个", "这个", "方程的解为", "解得", "化简得", "贫困的", "和", "或", "与", "及", "把", "被", "将", "从",
+    "向", "对", "在", "是", "为", "而", "并", "的", "也是", "能", "会", "他", "她", "它", "我", "请问",
+)  # fmt: skip
+_SOFT = frozenset("哦呢吧啊啦吗呀嘛喔哟呐了等")
+_CLOSING_WORDS = re.compile(r"答[:：]|答案|此致|敬上|谨[启上]|作者|——|出自|选自|[年月]\d*[日号]?$")
+_LONG = 40
+_CUT_CODE = re.compile(r"[=,(\[{+\-*/&|.]\s*\Z|\b(?:new|return|def|class|import|from|if|else|for|while|int|in)\s*\Z")
+
+
+def _loops_by_line(output: str) -> bool:
+    lines = [_ITEM_MARK.sub("", line) for line in output.split("\n")]
+    counts = Counter(line for line in lines if len(line) > 2 and line[0].isalpha() and "\u3400" <= line[0] <= "\u9fff")
+    return counts.total() >= _LINES and 2 * len(counts) <= counts.total() and max(counts.values()) >= 5
+
+
+def truncated(row: Row) -> str | None:
+    """Drop an answer that is cut off: in mid-sentence, in a code block, or at the number of an empty item.
+
+    Titles, poems, lists, signatures and sums need no full stop; an answer that never uses one stays, too.
+    """
+    output = row["output"].rstrip()
+    if not output or output[-1] in _ENDS and "```" not in output and "{" not in output:
+        return None
+    last = output[-1]
+    fences = output.count("```")
+    if fences % 2 and not output.endswith("```"):
+        return "truncated"
+    if last in "，、（“《【「『" and len(output) >= 8:
+        return "truncated"
+    if len(output) < _LONG:
+        return None
+    if _EMPTY_ITEM.search(output[-12:]):
+        return "truncated"
+    if not fences and output.count("{") > output.count("}") and "\n" in output and last not in "。！：）" and OF_CODE.search(question(row)):
+        return "truncated"
+    if last in _ENDS or fences or not ("\u4e00" <= last <= "\u9fff"):
+        return None
+    return "truncated" if _in_mid_sentence(output) else None
+
+
+def _in_mid_sentence(output: str) -> bool:
+    lines = [line.strip() for line in output[-2000:].split("\n") if line.strip()]
+    line = lines[-1]
+    tail = _TAIL.search(line)
+    sentence = tail.group() if tail else line
+    if _CLOSING_WORDS.search(sentence) or sentence[-1] in _SOFT:
+        return False
+    if line.endswith(_DANGLING) and len(line) >= 16 and ("，" in line or "。" in line or "：" in line):
+        return True
+    if line.count("（") > line.count("）") or line.count("“") > line.count("”"):
+        return True
+    if len(sentence) < 8:
+        return False
+    stops = line.count("。") + line.count("！")
+    if stops:
+        # Earlier lines that also go without a full stop show that the answer's style is such.
+        bare = sum(earlier[-1] not in _ENDS and len(earlier) > 12 for earlier in lines[:-1])
+        return bare == 0
+    return len(lines) > 2 and "，" in line and all(earlier[-1] in "。！？；" for earlier in lines[:-1])
