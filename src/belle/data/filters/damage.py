@@ -20,14 +20,21 @@ _SHORT_LATIN = re.compile(r"[A-Za-z][\u00c3\u00c2][\u00a1-\u00bf]")
 _UTF8_READ_AS_GBK = "锛銆鈥"
 # Read so, an ideograph begins with one of these: the first two of its three bytes as one GBK character.
 _HEADS = "".join(
-    sorted({bytes([lead, trail]).decode("gbk") for lead in range(0xE4, 0xEA) for trail in range(0x80, 0xC0) if trail != 0x7F})
+    sorted(
+        {
+            bytes([lead, trail]).decode("gbk")
+            for lead in range(0xE4, 0xEA)
+            for trail in range(0x80, 0xC0)
+            if trail != 0x7F
+        }
+    )
 )
 _HEAD_OF_PAIR = re.compile(f"[{_HEADS}{_UTF8_READ_AS_GBK}]")
 _SIGNS = re.compile("[銆鈥]|锛(?![子是头刃的来和一把可用削、，。？！”])")
 _IDEOGRAPH = re.compile(r"[\u4e00-\u9fff]")
 # One of these characters is in every text that is damaged; most rows have none, and cost one search.
 _SUSPECT = re.compile(
-    f"[\\x00-\\x08\\x0b\\x0c\\x0e-\\x1f\\x7f-\\xbf\\xc2\\xc3\\xc4-\\xff\\ufeff\\u202a-\\u202e\\u2066-\\u2069\\ud800-\\uf8ff\\ufffd"
+    f"[\\x00-\\x08\\x0b\\x0c\\x0e-\\x1f\\x7f-\\x9f\\xc2-\\xd6\\xd8-\\xf6\\ufeff\\u202a-\\u202e\\u2066-\\u2069\\ud800-\\uf8ff\\ufffd"
     f"锟烫屯{_HEADS}{_UTF8_READ_AS_GBK}]"
 )
 _ESCAPES = re.compile(r"(?:\\u[0-9a-fA-F]{4}){3}|(?:%[0-9A-F]{2}){9}")
@@ -45,7 +52,10 @@ def mojibake(row: Row) -> str | None:
         if _CONTROL.search(text):
             return "mojibake"
         damaged = (
-            _SIGNS_OF_MOJIBAKE.search(text) or _SHORT_LATIN.search(text) or len(_SIGNS.findall(text)) > 1 or _as_gbk(row)
+            _SIGNS_OF_MOJIBAKE.search(text)
+            or _SHORT_LATIN.search(text)
+            or len(_SIGNS.findall(text)) > 1
+            or _as_gbk(row)
         )
         if damaged and not _OF_CODING.search(text):
             return "mojibake"
@@ -77,7 +87,6 @@ _REPLY_FORMAT = re.compile(
     r"|^[ \t]*(?:Human|Assistant)[ \t]*[:：]|^[ \t]*#{2,3}[ \t]*(?:Instruction|Input|Response|Output|指令|输入|输出)[ \t]*[:：]",
     re.IGNORECASE | re.MULTILINE,
 )
-_FORMAT_NEEDS = ("##", "输", "指令", "uman", "ssistant", "HUMAN", "ASSISTANT", "noinput")
 _TURNS = re.compile(r"^[ \t]*用户[:：].*\n+[ \t]*(?:助手|助理)[:：]", re.MULTILINE)
 _OF_TURNS = re.compile(r"对话|聊天|客服|剧本|问答|角色|Human|Assistant|助手", re.IGNORECASE)
 
@@ -89,14 +98,14 @@ def markup_left(row: Row) -> str | None:
     (``Human:``, at the start of a line). Markdown stays, and a play whose figures are called so.
     """
     asked, output = question(row), row["output"]
-    for text in (asked, output):
-        if any(word in text for word in _FORMAT_NEEDS):
-            for found in _REPLY_FORMAT.finditer(text):
-                if "uman" not in found.group() and "ssistant" not in found.group() or not _OF_TURNS.search(asked):
-                    return "markup_left"
+    text = f"{asked}\n{output}"
+    if "##" in text or "输" in text or "指令" in text or "uman" in text or "ssistant" in text or "noinput" in text:
+        for found in _REPLY_FORMAT.finditer(text):
+            speaker = "uman" in found.group() or "ssistant" in found.group()
+            if not speaker or not _OF_TURNS.search(asked):
+                return "markup_left"
     if "用户" in output and _TURNS.search(output) and not _OF_TURNS.search(asked):
         return "markup_left"
-    for text in (output, row["input"]):
-        if ("<" in text or "&" in text or "[/" in text) and _TAG.search(text):
-            return None if OF_CODE.search(f"{asked}\n{output}") else "markup_left"
+    if ("<" in text or "&" in text or "[/" in text) and (_TAG.search(output) or _TAG.search(row["input"])):
+        return None if OF_CODE.search(text) else "markup_left"
     return None

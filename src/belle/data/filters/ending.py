@@ -2,6 +2,7 @@
 
 import re
 from collections import Counter
+from itertools import pairwise
 from operator import eq
 
 from belle.data.filters.row import OF_CODE, question
@@ -9,11 +10,11 @@ from belle.jsonl import Row
 
 _WINDOW = 4096
 _RUN_OF_ONE = re.compile(r"([^\s\d\W_])\1{9,}")
-_RUN_OF_FEW = re.compile(r"([^\n]{2,30}?)\1{5,}")
 _LINES = 8
 _ITEM_MARK = re.compile(r"^\s*(?:[(（]?\d{1,3}[.、．)）]|[-*•])?\s*")
 _GRAM = 8
 _STEP = 12
+_LONGEST_PERIOD, _TIMES, _SHORTEST_LOOP = 30, 6, 24
 _LONG_ENOUGH = 48
 _TO_REPEAT = re.compile(r"重复|循环|打印|叠句|输出\s*\d+\s*[次遍]|[一二三四五六七八九十百\d]\s*[次遍]")
 
@@ -34,25 +35,57 @@ def repetition(row: Row) -> str | None:
 
 
 def _loops(output: str) -> bool:
-    # Whatever loops has a run of 8 twice, at one of these places too, or one letter at every fifth; others are done.
-    places = range(0, len(output) - _GRAM + 1, _STEP)
     if output.count("\n") >= _LINES - 1 and _loops_by_line(output):
         return True
-    if not any(output.find(output[place : place + _GRAM], place + 1) >= 0 for place in places):
-        fifths = output[::5]
-        if not any(map(eq, fifths, fifths[1:])):
-            return False
-    output = output.strip()
-    if _RUN_OF_ONE.search(output):
+    if _has_run(output) and _RUN_OF_ONE.search(output):
         return True
-    for run in _RUN_OF_FEW.finditer(output):
-        if len(run.group()) >= 24 and re.search(r"\w\w", run.group(1)) and len(set(run.group(1))) > 1:
-            return True
+    # A loop of 24 characters has one of these places where 8 characters come again a period later.
+    places = range(0, len(output) - _GRAM + 1, _STEP)
+    again = 0
+    for place in places:
+        found = output.find(output[place : place + _GRAM], place + 1)
+        if found >= 0:
+            again += 1
+            if found - place <= _LONGEST_PERIOD and _loops_at(output, place, found - place):
+                return True
+    if 3 * again < len(places):
+        return False
     letters = re.sub(r"[\W_]+", "", output)
     grams = len(letters) - _GRAM + 1
     if len(letters) < _LONG_ENOUGH:
         return False
     return len({letters[start : start + _GRAM] for start in range(grams)}) < 0.4 * grams
+
+
+def _loops_at(output: str, place: int, period: int) -> bool:
+    """Whether the text around ``place`` has its ``period`` 6 times on end, over at least 24 characters."""
+    wanted = max(_TIMES * period, _SHORTEST_LOOP)
+    begin, end = place, place + period
+    while begin > 0 and end - begin < wanted and output[begin - 1] == output[begin - 1 + period]:
+        begin -= 1
+    while end < len(output) and end - begin < wanted and output[end] == output[end - period]:
+        end += 1
+    unit = output[begin : begin + period]
+    return (
+        end - begin >= wanted and "\n" not in unit and len(set(unit)) > 1 and re.search(r"\w\w", unit * 2) is not None
+    )
+
+
+def _has_run(output: str) -> bool:
+    """Whether one character may stand 10 times on end: then it is at two of every fifth places, and between them."""
+    fifths = output[::5]
+    if not any(map(eq, fifths, fifths[1:])):
+        return False
+    return any(
+        first == second and first.isalpha() and output[5 * place : 5 * place + 6] == first * 6
+        for place, (first, second) in enumerate(pairwise(fifths))
+    )
+
+
+def _loops_by_line(output: str) -> bool:
+    lines = [_ITEM_MARK.sub("", line) for line in output.split("\n")]
+    counts = Counter(line for line in lines if len(line) > 2 and line[0].isalpha() and "\u3400" <= line[0] <= "\u9fff")
+    return counts.total() >= _LINES and 2 * len(counts) <= counts.total() and max(counts.values()) >= 5
 
 
 _ENDS = frozenset("。！？!?…；;）)】]》”’\"'」』~～.:：*`|>}—-_")
@@ -68,12 +101,6 @@ _SOFT = frozenset("哦呢吧啊啦吗呀嘛喔哟呐了等")
 _CLOSING_WORDS = re.compile(r"答[:：]|答案|此致|敬上|谨[启上]|作者|——|出自|选自|[年月]\d*[日号]?$")
 _LONG = 40
 _CUT_CODE = re.compile(r"[=,(\[{+\-*/&|.]\s*\Z|\b(?:new|return|def|class|import|from|if|else|for|while|int|in)\s*\Z")
-
-
-def _loops_by_line(output: str) -> bool:
-    lines = [_ITEM_MARK.sub("", line) for line in output.split("\n")]
-    counts = Counter(line for line in lines if len(line) > 2 and line[0].isalpha() and "\u3400" <= line[0] <= "\u9fff")
-    return counts.total() >= _LINES and 2 * len(counts) <= counts.total() and max(counts.values()) >= 5
 
 
 def truncated(row: Row) -> str | None:
@@ -94,7 +121,13 @@ def truncated(row: Row) -> str | None:
         return None
     if _EMPTY_ITEM.search(output[-12:]):
         return "truncated"
-    if not fences and output.count("{") > output.count("}") and "\n" in output and last not in "。！：）" and OF_CODE.search(question(row)):
+    if (
+        not fences
+        and output.count("{") > output.count("}")
+        and "\n" in output
+        and last not in "。！：）"
+        and OF_CODE.search(question(row))
+    ):
         return "truncated"
     if last in _ENDS or fences or not ("\u4e00" <= last <= "\u9fff"):
         return None

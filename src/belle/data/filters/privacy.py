@@ -5,16 +5,24 @@ from collections.abc import Iterator
 
 from belle.jsonl import Row
 
-_THREE_DIGITS = re.compile(r"\d{3}")
+_DIGIT = re.compile(r"[0-9]")
+_SEVEN_DIGITS = re.compile(r"[0-9]{3}[- ]?[0-9]{4}")
 _NUMBER = re.compile(r"(?<![\d.+])(?:\+?86[- ]?|\(\+86\) ?)?(1[3-9]\d)[- ]?(\d{4})[- ]?(\d{4})(?![\d.]*\d)")
 _CALLED = re.compile(
-    r"电话|手机|联系|拨打|致电|来电|打|号码是|号是|微信|加我|短信|先生|女士|老师|收件|tel|phone|mobile|call|number|\(\+86\)|\+86", re.IGNORECASE
+    r"电话|手机|联系|拨打|致电|来电|打|号码是|号是|微信|加我|短信|先生|女士|老师|收件|tel|phone|mobile|call|number|\(\+86\)|\+86",
+    re.IGNORECASE,
 )
 _OF_NUMBERS = re.compile(r"这个数|比较|整除|位数|大小|正则|数字|运单|单号")
-_IDENTITY = re.compile(r"(?<![\dA-Za-z])([1-8]\d{5})((?:19|20)\d\d)(0[1-9]|1[0-2])(0[1-9]|[12]\d|3[01])(\d{3}[\dXx])(?![\dA-Za-z])")
+_IDENTITY = re.compile(
+    r"(?<![\dA-Za-z])([1-8]\d{5})((?:19|20)\d\d)(0[1-9]|1[0-2])(0[1-9]|[12]\d|3[01])(\d{3}[\dXx])(?![\dA-Za-z])"
+)
 _WEIGHTS = (7, 9, 10, 5, 8, 4, 2, 1, 6, 3, 7, 9, 10, 5, 8, 4, 2)
-_PROVINCES = frozenset("11 12 13 14 15 21 22 23 31 32 33 34 35 36 37 41 42 43 44 45 46 50 51 52 53 54 61 62 63 64 65 71 81 82".split())
-_MAIL = re.compile(r"(?<![A-Za-z0-9._+-])([A-Za-z0-9._+-]{2,64})@((?:[A-Za-z0-9-]{1,63}\.){1,4}[A-Za-z]{2,24})(?![A-Za-z0-9-])")
+_PROVINCES = frozenset(
+    "11 12 13 14 15 21 22 23 31 32 33 34 35 36 37 41 42 43 44 45 46 50 51 52 53 54 61 62 63 64 65 71 81 82".split()
+)
+_MAIL = re.compile(
+    r"(?<![A-Za-z0-9._+-])([A-Za-z0-9._+-]{2,64})@((?:[A-Za-z0-9-]{1,63}\.){1,4}[A-Za-z]{2,24})(?![A-Za-z0-9-])"
+)
 _NOBODYS_DOMAIN = re.compile(
     r"(?:^|\.)(?:example|example\.\w+|test\.\w+|domain\.\w+|email\.\w+|company\.\w+|website\.\w+|abc\.\w+|xyz\.com|xxx+\.\w+|yourcompany\.\w+|localhost|invalid)$",
     re.IGNORECASE,
@@ -27,7 +35,9 @@ _NOBODYS_MAIL = re.compile(
 _CARD = re.compile(r"(?<![\d.])(?:62|4\d|5[1-5])\d{2}(?:[ -]?\d{4}){2}[ -]?\d{3,4}(?:[ -]?\d{1,3})?(?![\d.]*\d)")
 _OF_CARDS = re.compile(r"卡号|银行|账[户号]|帐[户号]|户名|汇[款入到]|转账|card", re.IGNORECASE)
 _QQ = re.compile(r"QQ(?:号码?)?\s*(?:[:：]|是|为)?\s*([1-9]\d{4,10})(?!\d)", re.IGNORECASE)
-_WECHAT = re.compile(r"(?:微信|薇信|威信|\bvx|\bwx)(?:号|ID|账号)?\s*(?:[:：]|是|为)\s*([A-Za-z][\w-]{4,19})", re.IGNORECASE)
+_WECHAT = re.compile(
+    r"(?:微信|薇信|威信|\bvx|\bwx)(?:号|ID|账号)?\s*(?:[:：]|是|为)\s*([A-Za-z][\w-]{4,19})", re.IGNORECASE
+)
 _NOBODYS_ID = re.compile(r"x{3,}|abc|12345|wechat|weixin|your|example|test|id$", re.IGNORECASE)
 _PLATE = re.compile(
     r"[京津沪渝冀豫云辽黑湘皖鲁新苏浙赣鄂桂甘晋蒙陕吉闽贵粤青藏川宁琼][A-HJ-NP-Z][·•]?((?=[A-HJ-NP-Z]{0,5}\d)[A-HJ-NP-Z0-9]{5,6})(?![A-Za-z0-9])"
@@ -52,21 +62,21 @@ def personal_data(row: Row) -> str | None:
 def _found(text: str) -> Iterator[bool]:
     if "@" in text:
         yield any(_is_somebodys_mail(mail) for mail in _MAIL.finditer(text))
-    if "信" in text or "x" in text or "X" in text:
+    if "信" in text or "vx" in text or "VX" in text or "wx" in text:
         yield any(not _NOBODYS_ID.search(found[1]) for found in _WECHAT.finditer(text))
-    if not _THREE_DIGITS.search(text):
-        if any(found[1] and not _FICTIONAL.search(found[1]) for found in _PLATE.finditer(text)):
-            yield True
+    if not _DIGIT.search(text):
+        return
+    yield any(not _FICTIONAL.search(found[1]) for found in _PLATE.finditer(text))
+    if "号" in text and "室" in text or "号房" in text:
+        yield any(not _NOBODYS_HOME.search(found.group()) for found in _HOME.finditer(text))
+    if "QQ" in text or "qq" in text:
+        yield any(not _FICTIONAL.search(found[1]) for found in _QQ.finditer(text))
+    if not _SEVEN_DIGITS.search(text):
         return
     yield any(_is_called(found, text) for found in _NUMBER.finditer(text))
     yield any(_is_identity("".join(found.groups())) for found in _IDENTITY.finditer(text))
     if _OF_CARDS.search(text):
         yield any(_passes_luhn(re.sub(r"\D", "", found.group())) for found in _CARD.finditer(text))
-    if "QQ" in text or "qq" in text:
-        yield any(not _FICTIONAL.search(found[1]) for found in _QQ.finditer(text))
-    yield any(not _FICTIONAL.search(found[1]) for found in _PLATE.finditer(text))
-    if "号" in text:
-        yield any(not _NOBODYS_HOME.search(found.group()) for found in _HOME.finditer(text))
 
 
 def _is_called(found: re.Match[str], text: str) -> bool:

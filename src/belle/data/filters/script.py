@@ -7,7 +7,9 @@ from belle.jsonl import Row
 
 _LATIN_WORD = re.compile(f"[{LATIN}]+")
 # Of other scripts than Latin and Chinese; raised, lowered and circled figures are no letters.
-_FOREIGN_LETTER = re.compile(r"[^\W\d_\x00-\u024f\u2070-\u209f\u2150-\u218f\u2460-\u24ff\u3220-\u33ff\u3400-\u9fff\uf900-\ufaff]")
+_FOREIGN_LETTER = re.compile(
+    r"[^\W\d_\x00-\u024f\u2070-\u209f\u2150-\u218f\u2460-\u24ff\u3220-\u33ff\u3400-\u9fff\uf900-\ufaff]"
+)
 _PLAIN_CHINESE = re.compile(r"[\u4e00-\u9fff0-9，。、！？：；“”‘’（）《》\s]*")
 _MANY_LETTERS = 8
 _FEW_IDEOGRAPHS = 4
@@ -22,12 +24,12 @@ def not_chinese(row: Row) -> str | None:
     question speaks neither of code nor of a language. Text without letters (3+5=?) stays.
     """
     instruction, output = row["instruction"], row["output"]
-    if not _PLAIN_CHINESE.fullmatch(instruction) and not OF_OTHER_LANGUAGE.search(instruction):
+    if not _PLAIN_CHINESE.fullmatch(instruction):
         ideographs = len(IDEOGRAPH.findall(instruction))
         letters = len(_FOREIGN_LETTER.findall(instruction))
-        if ideographs >= _FEW_IDEOGRAPHS and OF_CODE.search(instruction):
-            pass  # code that the question brings along
-        elif letters > ideographs or 3 * ideographs < len(_LATIN_WORD.findall(instruction)):
+        foreign = letters > ideographs or 3 * ideographs < len(_LATIN_WORD.findall(instruction))
+        brings_code = ideographs >= _FEW_IDEOGRAPHS and OF_CODE.search(instruction)
+        if foreign and not brings_code and not OF_OTHER_LANGUAGE.search(instruction):
             return "not_chinese"
     if IDEOGRAPH.search(output):
         return None
@@ -63,6 +65,9 @@ _OTHER_SCRIPT = re.compile(
     r"[\u3041-\u3096\u30a1-\u30fa\u30fc]{2,}|[\uac00-\ud7a3]{2,}|[\u0400-\u04ff]{2,}|[\u0e01-\u0e39\u0e40-\u0e4e]{2,}"
     r"|[\u0621-\u064a]{2,}|[\u0370-\u03ff]{4,}|[\u05d0-\u05ea]{2,}|[\u0900-\u097f]{2,}"
 )
+_STRANGE = re.compile(
+    r"[\u0370-\u03ff\u0400-\u04ff\u05d0-\u05ea\u0621-\u064a\u0900-\u097f\u0e01-\u0e4e\u3041-\u30fc\uac00-\ud7a3]"
+)
 _OF_OTHER_SCRIPT = re.compile(
     r"[日韩俄泰藏蒙]语|[日韩俄泰]文|希腊|希伯来|阿拉伯|印地|梵|假名|谚文|字母|外[语文来]|翻译|译[成为作]|原名|又称|日本|韩国|朝鲜|俄罗斯|苏联|乌克兰|泰国"
     r"|符号|颜文字|表情|动漫|读作|写作|单词|词源|招牌|口号"
@@ -75,8 +80,7 @@ def mixed_script(row: Row) -> str | None:
     It stays where the question has that script too, or the row speaks of a language, a country or symbols.
     """
     output = row["output"]
-    strange = _OTHER_SCRIPT.search(output)
-    if not strange or not IDEOGRAPH.search(output):
+    if not _STRANGE.search(output) or not _OTHER_SCRIPT.search(output) or not IDEOGRAPH.search(output):
         return None
     asked = question(row)
     if _OTHER_SCRIPT.search(asked) or _OF_OTHER_SCRIPT.search(asked) or _OF_OTHER_SCRIPT.search(output):

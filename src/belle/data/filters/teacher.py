@@ -6,16 +6,19 @@ from belle.data.filters.row import OF_OTHER_LANGUAGE, question
 from belle.jsonl import Row
 
 _A = r"(?:一|一个|一名|一款|一位|一种|一台)?\s*"
-_AI = r"(?:AI|人工智能)"
+_AI = r"(?:[Aa][Ii]|人工智能)"
 _ASSISTANT = r"(?:语言|对话|聊天)?(?:模型|助手|助理|程序|系统|机器人)"
 _CLAIM = re.compile(
     rf"(?:作为|身为){_A}(?:{_AI}(?:\s*[，,]|\s*我|的?\s*{_ASSISTANT})|[^，。\n]{{0,8}}语言模型)"
     rf"|我(?:只|仅|仅仅|就)?是{_A}(?:{_AI}\s*(?:[，,。]|{_ASSISTANT})|[^，。\n]{{0,8}}语言模型)"
     rf"|我[^，。\n]{{0,8}}属于{_AI}\s*{_ASSISTANT}"
-    r"|我的(?:训练数据|知识库?|数据库?)[^。\n]{0,8}截[止至]|我(?:叫|是|的名字是)\s*ChatGPT"
-    r"|(?:GPT|OpenAI)\s*(?:语言)?(?:模型|训练|开发)|由\s*OpenAI"
-    r"|\bas an? (?:large |AI )*language model\b|\bas an AI\b|\bI(?:'m| am) an? (?:AI|language model)\b",
-    re.IGNORECASE,
+    r"|我的(?:训练数据|知识库?|数据库?)[^。\n]{0,8}截[止至]"
+)
+_CLAIM_OF_OPENAI = re.compile(
+    r"(?:GPT|gpt|[Oo]pen[Aa][Ii])\s*(?:语言)?(?:模型|训练|开发)|由\s*[Oo]pen[Aa][Ii]|我(?:叫|是|的名字是)\s*ChatGPT"
+)
+_CLAIM_IN_ENGLISH = re.compile(
+    r"\b[Aa]s an? (?:large |AI )*[Ll]anguage [Mm]odel\b|\b[Aa]s an AI\b|\bI(?:'m| am) an? (?:AI|(?:large )?language model)\b"
 )
 # A figure of a story may say so of itself.
 _CLAIM_OF_A_ROLE = re.compile(
@@ -23,7 +26,6 @@ _CLAIM_OF_A_ROLE = re.compile(
     rf"|(?:作为|身为){_A}(?:机器|机器人|计算机程序|电脑程序|虚拟助[手理])\s*[，,]\s*我"
 )
 _ROLE = re.compile(r"口吻|扮演|角色|台词|小说|故事|剧本|科幻|对话|独白|童话|演讲|第一人称|机器人")
-_CLAIM_NEEDS = ("AI", "人工智能", "模型", "GPT", "OpenAI", "language model", "我的", "机器", "程序", "助", "ai", "gpt")
 _OF_DISKS = re.compile(r"分区|磁盘|硬盘|MBR|UEFI|引导", re.IGNORECASE)
 
 
@@ -32,14 +34,26 @@ def gpt_self_reference(row: Row) -> str | None:
 
     A text about artificial intelligence stays, so does a figure of a story that is a robot, and so do GPT's disks.
     """
-    output, asked = row["output"], row["instruction"]
-    if any(word in output for word in _CLAIM_NEEDS) and (
-        _CLAIM.search(output) or (_CLAIM_OF_A_ROLE.search(output) and not _ROLE.search(asked))
-    ):
+    output, asked, given = row["output"], row["instruction"], row["input"]
+    if _claims(output, asked):
         return "gpt_self_reference"
-    if "GPT" in asked or "gpt" in asked or "GPT" in row["input"] or "gpt" in row["input"]:
+    if "GPT" in asked or "gpt" in asked or "GPT" in given or "gpt" in given:
         return None if _OF_DISKS.search(question(row)) else "gpt_self_reference"
     return None
+
+
+def _claims(output: str, asked: str) -> bool:
+    # A single character is found many times faster than a word or a pattern; each pattern needs some of these.
+    if "我" in output or "作为" in output or "身为" in output:
+        if ("智" in output or "型" in output or "截" in output or "I" in output or "ai" in output) and _CLAIM.search(
+            output
+        ):
+            return True
+        if ("器" in output or "程" in output or "助" in output or "型" in output) and _CLAIM_OF_A_ROLE.search(output):
+            return not _ROLE.search(asked)
+    if ("G" in output or "gpt" in output or "pen" in output) and _CLAIM_OF_OPENAI.search(output):
+        return True
+    return ("I" in output or "anguage" in output) and _CLAIM_IN_ENGLISH.search(output) is not None
 
 
 _CANNOT = r"(?:无法|不能|没有办法|没办法|没法|不便|不可以)"
