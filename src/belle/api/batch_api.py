@@ -18,7 +18,7 @@ OVER = frozenset({"completed", "failed", "expired", "cancelled"})
 """The states that a batch stays in."""
 
 _URL = "/v1/chat/completions"
-_RETRIES, _FIRST_PAUSE_S = 6, 0.5
+_LONGEST_PAUSE_S = 60.0
 
 
 @dataclass
@@ -33,8 +33,18 @@ class Output:
 class BatchApi:
     """The files and batches of one account, by openai's own client, which is loaded when it is needed."""
 
-    def __init__(self, *, base_url: str, api_key: str, timeout_s: float, hide: Callable[[str], str]) -> None:
+    def __init__(
+        self,
+        *,
+        base_url: str,
+        api_key: str,
+        timeout_s: float,
+        max_retries: int,
+        first_pause_s: float,
+        hide: Callable[[str], str],
+    ) -> None:
         self._base_url, self._api_key, self._timeout_s, self._hide = base_url, api_key, timeout_s, hide
+        self._max_retries, self._first_pause_s = max_retries, first_pause_s
         self._client: Any = None
 
     async def close(self) -> None:
@@ -72,9 +82,13 @@ class BatchApi:
             + b"\n"
             for digest, request in requests.items()
         )
-        file = await self._tried(
-            lambda: self._api().files.create(file=(f"{name}.jsonl", lines, "application/jsonl"), purpose="batch")
-        )
+        try:
+            file = await self._tried(
+                lambda: self._api().files.create(file=(f"{name}.jsonl", lines, "application/jsonl"), purpose="batch")
+            )
+        except RefusedError as error:
+            error.paid = "no"  # a file alone costs nothing
+            raise
         made = False
 
         async def make() -> Any:
@@ -122,7 +136,7 @@ class BatchApi:
         """Do it until it is done, a refusal is final, or the attempts run out."""
         import openai
 
-        for attempt in range(_RETRIES + 1):
+        for attempt in range(self._max_retries + 1):
             try:
                 return await work()
             except openai.APIStatusError as error:
@@ -133,10 +147,10 @@ class BatchApi:
                 refused = RefusedError(
                     f"connection lost: {self._hide(str(error.__cause__ or error))}", again=True, paid="possibly"
                 )
-            if not refused.again or attempt == _RETRIES:
+            if not refused.again or attempt == self._max_retries:
                 raise refused
-            longest = _FIRST_PAUSE_S * 2**attempt
-            await asyncio.sleep(max(min(refused.wait_s or 0.0, 60.0), longest * random.uniform(0.5, 1.0)))
+            longest = min(_LONGEST_PAUSE_S, self._first_pause_s * 2**attempt)
+            await asyncio.sleep(max(min(refused.wait_s or 0.0, _LONGEST_PAUSE_S), longest * random.uniform(0.5, 1.0)))
         raise AssertionError
 
 

@@ -48,6 +48,8 @@ class Batches:
         base_url: str,
         api_key: str,
         timeout_s: float,
+        max_retries: int,
+        first_pause_s: float,
         poll_s: float,
         hide: Callable[[str], str],
         came: Callable[[Came], None],
@@ -56,7 +58,10 @@ class Batches:
     ) -> None:
         self._ledger, self._claiming, self._recorder = ledger, claiming, recorder
         self._base_url, self._poll_s, self._came, self._tell, self._stop = base_url, poll_s, came, tell, stop
-        self._api = BatchApi(base_url=base_url, api_key=api_key, timeout_s=timeout_s, hide=hide)
+        self._api = BatchApi(
+            base_url=base_url, api_key=api_key, timeout_s=timeout_s, max_retries=max_retries,
+            first_pause_s=first_pause_s, hide=hide,
+        )  # fmt: skip
 
     async def close(self) -> None:
         """Close the connections."""
@@ -89,7 +94,7 @@ class Batches:
                     raise over.error
                 await sleep(self._poll_s, self._stop)
             again = await _all(tasks)
-            rounds.update(again)
+            rounds.update(list(again))
             waiting = [*again, *later]
             given_up = [digest for digest in again if rounds[digest] >= _ROUNDS]
             waiting = [digest for digest in waiting if digest not in set(given_up)]

@@ -86,7 +86,8 @@ class Sender:
         self._again = set[str]()
         self._batches = Batches(
             ledger=ledger, claiming=self._claiming, recorder=self._recorder, base_url=base_url, api_key=api_key,
-            timeout_s=timeout_s, poll_s=poll_s, hide=self._wire.hide, came=came, tell=tell, stop=self._stop,
+            timeout_s=timeout_s, max_retries=max_retries, first_pause_s=first_pause_s, poll_s=poll_s,
+            hide=self._wire.hide, came=came, tell=tell, stop=self._stop,
         )  # fmt: skip
 
     def stop(self) -> None:
