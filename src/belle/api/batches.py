@@ -205,7 +205,7 @@ class Batches:
         return still
 
     async def _refuse(self, digest: str, why: RefusedError, seconds: float, order: Order) -> None:
-        refused = Refused(digest, order.requests[digest], why.reason, why.what, why.paid, seconds)
+        refused = Refused(digest, order.requests[digest], why.reason, why.what, seconds)
         await self._recorder.keep(refused, order.stage)
         self._came(Came(1, refused={why.reason: 1}))
 

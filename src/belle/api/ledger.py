@@ -156,7 +156,7 @@ class Ledger:
     def claim_again(self, digest: str, *, stage: str = "", lease_s: float = 600, usd: float = 0.0) -> None:
         """Say that a request of one's own, possibly paid already, is sent once more: ``usd`` comes on top."""
         me, now = this_process(), round(time.time(), 3)
-        self._append([(digest, intent_line(digest, me, now, stage, lease_s, usd, ""))])
+        self._append([(digest, intent_line(digest, me, now, stage, lease_s, usd, "", again=True))])
 
     def reserve(self, size: int) -> None:
         """Hold ``size`` bytes of disk for replies to come: when the disk is full, ``record`` takes them from there.
@@ -198,13 +198,17 @@ class Ledger:
             # Shards that were written in the first attempt hold their lines twice; the first one counts.
             self._append(lines)
 
-    def release(self, digests: Mapping[str, tuple[str, str]], *, stage: str = "") -> None:
-        """Give claims up: digest → (``no`` or ``possibly`` paid, the reason in a word or a few)."""
+    def release(self, digests: Mapping[str, tuple[str, str]], *, stage: str = "", lost: int = 1) -> None:
+        """Give claims up: digest → (``no`` or ``possibly`` paid, the reason in a word or a few).
+
+        ``lost``: how many attempts at each may have been paid, if any may have been.
+        """
         now = round(time.time(), 3)
-        self._append([
-            (digest, line_of("release", digest, paid=paid, error=error, stage=stage, time=now))
-            for digest, (paid, error) in digests.items()
-        ])  # fmt: skip
+        lines = []
+        for digest, (paid, error) in digests.items():
+            more = {"lost": lost} if paid != "no" else {}
+            lines.append((digest, line_of("release", digest, paid=paid, error=error, stage=stage, time=now, **more)))
+        self._append(lines)
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         """Yield every reply line, shard by shard, in the order in which they came."""

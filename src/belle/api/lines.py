@@ -27,7 +27,8 @@ KINDS = ("intent", "reply", "broken", "refusal", "release")
 class Entry:
     """A reply to be recorded: the request's ``FIELDS`` and the body as it came.
 
-    ``price``: USD per million prompt and completion tokens as known when it came; empty where nobody said.
+    ``lost``: earlier attempts that may have been paid without a whole reply being seen. ``price``: USD per million
+    prompt and completion tokens as known when it came; empty where nobody said.
     """
 
     digest: str
@@ -37,12 +38,15 @@ class Entry:
     finish_reason: str
     seconds: float
     attempts: int = 1
+    lost: int = 0
     mode: Mode = "chat"
     price: Sequence[float] = field(default=())
 
     def line(self, stage: str, now: float) -> bytes:
         """The ledger's line."""
         more: dict[str, Any] = {"mode": self.mode} if self.mode != "chat" else {}
+        if self.lost:
+            more["lost"] = self.lost
         if self.price:
             more["price"] = list(self.price)
         return line_of(
@@ -54,21 +58,22 @@ class Entry:
 
 @dataclass(frozen=True)
 class Refused:
-    """A request that ends without a reply for a ``reason`` of its own; ``paid`` is "no" or "possibly"."""
+    """A request that ends without a reply for a ``reason`` of its own; of its attempts ``lost`` may have been paid."""
 
     digest: str
     request: Mapping[str, Any]
     reason: str
     message: str
-    paid: str
     seconds: float
     attempts: int = 1
+    lost: int = 0
 
     def line(self, stage: str, now: float) -> bytes:
         """The ledger's line."""
         return line_of(
             "refusal", self.digest, request=_fields(self.request), reason=self.reason, message=self.message,
-            paid=self.paid, stage=stage, seconds=round(self.seconds, 3), attempts=self.attempts, time=now,
+            paid="possibly" if self.lost else "no", lost=self.lost, stage=stage, seconds=round(self.seconds, 3),
+            attempts=self.attempts, time=now,
         )  # fmt: skip
 
 
@@ -86,10 +91,12 @@ class Broken:
 
 
 def intent_line(
-    digest: str, me: Process, now: float, stage: str, lease_s: float, usd: float | None, batch: str
+    digest: str, me: Process, now: float, stage: str, lease_s: float, usd: float | None, batch: str, again: bool = False
 ) -> bytes:
-    """The line of a request about to be sent by the process ``me``."""
+    """The line of a request about to be sent by the process ``me``, or by it once more (``again``)."""
     more: dict[str, Any] = {"usd": usd} if usd else {}
+    if again:
+        more["again"] = True
     if batch:
         more["batch"] = batch
     return line_of(

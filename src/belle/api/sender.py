@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from belle.api.batches import Batches
-from belle.api.body import Body
 from belle.api.claiming import Claiming, Order
 from belle.api.fault import RefusedError
 from belle.api.ledger import Ledger
@@ -41,12 +40,12 @@ _REPLY_BYTES, _TOKEN_BYTES = 16384, 16
 
 @dataclass
 class _Attempts:
-    """What became of the attempts at one request so far. Once one may have been paid, the request may have been."""
+    """What became of the attempts at one request so far: ``lost`` ones may have been paid, and brought no reply."""
 
     count: int = 0
     failures: int = 0
     broken: int = 0
-    paid: str = "no"
+    lost: int = 0
 
 
 class Sender:
@@ -211,45 +210,44 @@ class Sender:
                 try:
                     if self._stop.is_set():
                         break
-                    if so_far.paid == "possibly":
+                    if so_far.lost:
                         await asyncio.to_thread(self._claiming.claim_again, digest, order)
-                    so_far.count, before, so_far.paid = so_far.count + 1, so_far.paid, "possibly"
+                    so_far.count, so_far.lost = so_far.count + 1, so_far.lost + 1
                     body = await self._wire.post(request, digest)
-                    replied = True
+                    replied, so_far.lost = True, so_far.lost - 1
                 except RefusedError as error:
                     refused, slower = error, error.slower
-                    so_far.paid = before if error.paid == "no" else "possibly"
+                    so_far.lost -= error.paid == "no"
                 finally:
                     self._pace.leave(sent_at, slower=slower, replied=replied)
                 if replied:
-                    await self._keep(digest, order, body, time.monotonic() - started, so_far.count)
+                    price = self._claiming.price(request)
+                    entry = Entry(
+                        digest, request, body.raw, body.usage, body.finish_reason, time.monotonic() - started,
+                        so_far.count, so_far.lost, price=price,
+                    )  # fmt: skip
+                    await self._recorder.keep(entry, order.stage)
+                    self._came(Came.of(body.usage, price))
                     return
                 if refused.body is not None:
                     await self._recorder.keep(Broken(digest, refused.reason, refused.body), order.stage)
                 pause = self._next_pause(refused, so_far, started + self._patience_s - time.monotonic())
                 if pause is None:
                     break
-                if so_far.paid == "possibly":
+                if so_far.lost:
                     self._again.add(digest)
                 await sleep(pause, self._stop)
             if not (order.refusals and refused.reason):
                 raise self._failure(refused, so_far.count)
             seconds = time.monotonic() - started
-            entry = Refused(digest, request, refused.reason, refused.what, so_far.paid, seconds, so_far.count)
-            await self._recorder.keep(entry, order.stage)
+            end = Refused(digest, request, refused.reason, refused.what, seconds, so_far.count, so_far.lost)
+            await self._recorder.keep(end, order.stage)
             self._came(Came(1, refused={refused.reason: 1}))
         except BaseException as error:
             reason = refused.what.partition(":")[0] if isinstance(error, BelleError) else type(error).__name__
-            self._ledger.release({digest: (so_far.paid, reason)}, stage=order.stage)
+            paid = "possibly" if so_far.lost else "no"
+            self._ledger.release({digest: (paid, reason)}, stage=order.stage, lost=so_far.lost)
             raise
-
-    async def _keep(self, digest: str, order: Order, body: Body, seconds: float, attempts: int) -> None:
-        price = self._claiming.price(order.requests[digest])
-        entry = Entry(
-            digest, order.requests[digest], body.raw, body.usage, body.finish_reason, seconds, attempts, price=price
-        )
-        await self._recorder.keep(entry, order.stage)
-        self._came(Came.of(body.usage, price))
 
     def _next_pause(self, refused: RefusedError, so_far: _Attempts, patience_s: float) -> float | None:
         """Seconds to wait before the next attempt; None if there is none.
