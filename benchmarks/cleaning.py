@@ -219,7 +219,7 @@ def after_new_rows(folder: Path, count: int, repeats: int) -> list[dict[str, Any
     write(raw, rows(count))
     edited(raw, changed, 0.01)
     chain = {
-        "novelty_threshold": 0.7, "near_duplicate_threshold": 0.8, "evals": [ROOT / "data/eval/tiny.jsonl"],
+        "novelty_threshold": 0.7, "near_duplicate_threshold": 0.8, "evals": {"tiny": ROOT / "data/eval/tiny.jsonl"},
     }  # fmt: skip
     cold, warm = [], []
     for _ in range(repeats):

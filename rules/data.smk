@@ -116,18 +116,26 @@ rule import_dataset:
         )
 
 
+# What it saw and decided lies in .belle/memory, outside of every output: after an edit only new rows are looked at.
 rule clean:
     input:
-        "data/raw/{dataset}.jsonl",
+        rows="data/raw/{dataset}.jsonl",
+        evals=registry.through(
+            "clean", "datasets.{dataset}", "decontaminate", "evals.{name}.path"
+        ),
     output:
         rows="data/clean/{dataset}.jsonl",
         report=metric("data/clean/{dataset}.report.json"),
+        rejects="data/clean/{dataset}.rejects.jsonl",
     log:
         "logs/clean-{dataset}.log",
     params:
         settings=registry.settings("clean", "datasets.{dataset}"),
     shell:
-        stage("belle clean {input} {output.rows} {output.report} {params.settings}")
+        stage(
+            "belle clean {input.rows} {output.rows} {output.report} {output.rejects}"
+            " .belle/memory/clean-{wildcards.dataset} {input.evals:q} {params.settings}"
+        )
 
 
 rule label:

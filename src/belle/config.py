@@ -173,6 +173,9 @@ def _reference_faults(params: Params) -> list[tuple[list[str], str]]:
         known(["categories", name, "dataset"], found.dataset, "dataset", list(params.datasets))
         known(["categories", name, "label"], found.label, "recipe of label", list(params.label))
         known(["categories", name, "classifier"], found.classifier, "recipe of classifier", list(params.classifier))
+    for name, cleaning in params.clean.items():
+        for eval_name in cleaning.decontaminate:
+            known(["clean", name, "decontaminate"], eval_name, "evaluation set", list(params.evals))
     for name, base in params.bases.items():
         if isinstance(base, ScratchBase):
             known(["bases", name, "corpus"], base.corpus, "recipe of corpus", list(params.corpus))

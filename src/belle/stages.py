@@ -145,7 +145,14 @@ def clean(args: Arguments) -> None:
     """Filter raw rows; each ends as a clean row or as a counted reason."""
     from belle.data.clean import clean
 
-    clean(raw=args.raw, out=args.out, report=args.report, **keywords(args, sections.Clean))
+    given = keywords(args, sections.Clean)
+    names = given.pop("decontaminate")
+    if len(names) != len(args.evals):
+        raise InputError(f"{len(args.evals)} evaluation sets for {len(names)} names", where="command line")
+    clean(
+        raw=args.raw, out=args.out, report=args.report, rejects=args.rejects, remembered=args.remembered,
+        evals=dict(zip(names, args.evals, strict=True)), workers=len(os.sched_getaffinity(0)), **given,
+    )  # fmt: skip
 
 
 def base(args: Arguments) -> None:
@@ -232,7 +239,7 @@ STAGES: dict[str, tuple[Command, str]] = {
     "fetch_model": (fetch_model, "hub= out --revision="),
     "generate": (generate, "seeds prompt out report --ledger"),
     "ask": (ask, "seeds prompts out report --ledger"),
-    "clean": (clean, "raw out report"),
+    "clean": (clean, "raw out report rejects remembered evals?"),
     "label": (label, "rows_of prompts out report --ledger"),
     "classifier": (classifier, "labels out report"),
     "categorise": (categorise, "raw model out report"),
@@ -246,7 +253,8 @@ STAGES: dict[str, tuple[Command, str]] = {
     "score": (score, "verdicts out"),
     "table": (table, "out_md out_csv out_json title= scores*"),
 }
-"""Stage → its function and its arguments: a path, ``name=`` text, ``name*`` several paths, ``--name`` an option."""
+"""Stage → its function and its arguments: a path, ``name=`` text, ``name*`` several paths, ``name?`` any number of
+paths, ``--name`` an option."""
 
 ASKING = frozenset({"generate", "ask", "label", "judge"})
 """The stages that add to the ledger."""
@@ -292,6 +300,8 @@ def add_stage(commands: Any, name: str, command: Command, arguments: str) -> Non
             parser.add_argument(argument.rstrip("="), default="main" if "revision" in argument else "train")
         elif argument.endswith("="):
             parser.add_argument(argument[:-1])
+        elif argument.endswith("?"):
+            parser.add_argument(argument[:-1], type=Path, nargs="*")
         elif argument.endswith("*"):
             parser.add_argument(argument[:-1], type=Path, nargs="+")
         else:

@@ -91,7 +91,7 @@ def test_rows_that_hold_an_evaluation_question_go_and_the_report_says_whose(run,
     asked.write_text(json.dumps({"question": question, "class": "open qa", "std_answer": "略"}), encoding="utf-8")
     leak = raw_row(20, "請介紹一下北京的歷史、文化和著名的旅遊景點", "好。")
     inside = raw_row(21, "接着写。", f"他说：{question}我说不知道。")
-    rows, report = run([*ROWS, leak, inside], evals=[asked])
+    rows, report = run([*ROWS, leak, inside], evals={"asked": asked})
     assert numbers(rows) == [1, 5, 6, 7, 9]
     assert report["reasons"]["contaminated"] == 2
     assert {sample["id"] for sample in report["samples"]["contaminated"]} == {leak["id"], inside["id"]}

@@ -70,7 +70,7 @@ def test_a_hundred_edits_each_end_in_the_bytes_of_a_cold_build(seed, tmp_path):
     asked = [{"question": "介绍北京关于春天的诗为什么蓝色？", "class": "open qa", "std_answer": "不"}]
     (tmp_path / "asked.jsonl").write_text(json.dumps(asked[0]), encoding="utf-8")
     settings = {
-        "evals": rng.choice([[], [tmp_path / "asked.jsonl"]]), "contamination_share": 0.3,
+        "evals": rng.choice([{}, {"asked": tmp_path / "asked.jsonl"}]), "contamination_share": 0.3,
         "filters": ["output_empty", "gpt_self_reference", "refusal"], "min_output_chars": 1, "max_output_chars": 60,
         "compare": rng.choice(["instruction", "instruction+input"]),
         "novelty_threshold": rng.choice([0.5, 0.7, 1, 1.01]),

@@ -33,7 +33,7 @@ def clean(
     near_duplicate_threshold: float,
     min_output_chars: int,
     max_output_chars: int,
-    evals: list[Path] | None = None,
+    evals: dict[str, Path] | None = None,
     contamination_share: float = 0.5,
     contamination_text_share: float = 0.8,
     contamination_run: int = 50,
@@ -62,7 +62,7 @@ def clean(
         near_duplicate_threshold: estimated Jaccard similarity with any row kept before from which on a row is a
             near-duplicate; over 1 switches that off.
         min_output_chars, max_output_chars: limits of an output, both included.
-        evals: evaluation sets that rows must not overlap with; the report calls them by their files' names.
+        evals: evaluation sets that rows must not overlap with, by the names that the report calls them.
         contamination_share, contamination_text_share, contamination_run: the share of an evaluation question, the
             share of a row's text, and the length of a passage in characters from which on that is too much (see
             ``belle.data.contamination``).
@@ -78,7 +78,7 @@ def clean(
     looking = Looking(
         filters=tuple(filters), compare=compare, min_output_chars=min_output_chars, max_output_chars=max_output_chars,
         tokens=novelty_threshold <= 1, near_duplicate_threshold=near_duplicate_threshold,
-        evals=tuple((path.stem, str(path)) for path in evals or ()),
+        evals=tuple((name, str(path)) for name, path in (evals or {}).items()),
         contamination=(
             ("share", contamination_share), ("text_share", contamination_text_share), ("run", contamination_run),
         ),
@@ -86,12 +86,12 @@ def clean(
     chain = Chain(near_duplicate_threshold, novelty_threshold)
     names = [*looking.reasons(), *STEPS]
     require_file(raw, "raw rows")
-    for path in evals or ():
+    for path in (evals or {}).values():
         require_file(path, "evaluation set")
     chain.load()  # before the memory asks which code is loaded
-    made_by = (
-        memory.identity([repr(looking), repr(chain), [sha256_of(path) for path in evals or ()]]) if remembered else ""
-    )
+    made_by = ""
+    if remembered:
+        made_by = memory.identity([repr(looking), repr(chain), [sha256_of(path) for path in (evals or {}).values()]])
     before = memory.load(remembered, made_by) if remembered else None
     with mapped(raw) as view:
         seen = rows_of(raw, view, looking, before[0] if before else None, workers)
