@@ -232,11 +232,14 @@ class Sender:
                 if refused.body is not None:
                     await self._recorder.keep(Broken(digest, refused.reason, refused.body), order.stage)
                 pause = self._next_pause(refused, so_far, started + self._patience_s - time.monotonic())
-                if pause is None:
+                if pause is None or self._stop.is_set():
                     break
                 if so_far.lost:
                     self._again.add(digest)
                 await sleep(pause, self._stop)
+            if self._stop.is_set() and refused.again:
+                self._give_up(digest, so_far, "stopped", order)
+                return
             if not (order.refusals and refused.reason):
                 raise self._failure(refused, so_far.count)
             seconds = time.monotonic() - started
@@ -245,9 +248,12 @@ class Sender:
             self._came(Came(1, refused={refused.reason: 1}))
         except BaseException as error:
             reason = refused.what.partition(":")[0] if isinstance(error, BelleError) else type(error).__name__
-            paid = "possibly" if so_far.lost else "no"
-            self._ledger.release({digest: (paid, reason)}, stage=order.stage, lost=so_far.lost)
+            self._give_up(digest, so_far, reason, order)
             raise
+
+    def _give_up(self, digest: str, so_far: _Attempts, reason: str, order: Order) -> None:
+        paid = "possibly" if so_far.lost else "no"
+        self._ledger.release({digest: (paid, reason)}, stage=order.stage, lost=so_far.lost)
 
     def _next_pause(self, refused: RefusedError, so_far: _Attempts, patience_s: float) -> float | None:
         """Seconds to wait before the next attempt; None if there is none.
@@ -255,7 +261,7 @@ class Sender:
         A wait that the server names holds every request back, and is not counted among the failures: a rate limit is
         met by waiting, however many others are in the queue. The patience bounds all waits together.
         """
-        if not refused.again or self._stop.is_set() or patience_s <= 0:
+        if not refused.again or patience_s <= 0:
             return None
         if refused.wait_s:
             if refused.wait_s > patience_s:
