@@ -84,6 +84,11 @@ class Batches:
                 name = f"belle-{os.urandom(8).hex()}"
                 claims, over = await asyncio.to_thread(self._claiming.claim, chunk, order, mode="batch", batch=name)
                 self._came(Came(len(claims.answered)))
+                if claims.possibly_paid:
+                    self._tell(
+                        f"{order.stage}: {len(claims.possibly_paid)} requests had been sent before without a reply "
+                        "being seen; they are possibly paid, and are sent again"
+                    )
                 later += [*claims.theirs, *(over.digests if over else [])]
                 if mine := [digest for digest in claims.mine if digest not in claims.batched]:
                     tasks.append(asyncio.create_task(self._bring(name, mine, order)))

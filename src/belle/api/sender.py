@@ -43,6 +43,7 @@ class _Attempts:
     """What became of the attempts at one request so far: ``lost`` ones may have been paid, and brought no reply."""
 
     count: int = 0
+    throttled: int = 0
     failures: int = 0
     broken: int = 0
     lost: int = 0
@@ -258,17 +259,21 @@ class Sender:
     def _next_pause(self, refused: RefusedError, so_far: _Attempts, patience_s: float) -> float | None:
         """Seconds to wait before the next attempt; None if there is none.
 
-        A wait that the server names holds every request back, and is not counted among the failures: a rate limit is
-        met by waiting, however many others are in the queue. The patience bounds all waits together.
+        A wait that the server names holds every request back. Where nothing can have been paid it is not counted
+        among the failures: a rate limit is met by waiting, however many others are in the queue. The patience bounds
+        all waits together.
         """
+        wait_s = refused.wait_s or 0.0
         if not refused.again or patience_s <= 0:
             return None
-        if refused.wait_s:
-            if refused.wait_s > patience_s:
-                refused.what += f" (the server asks to wait {refused.wait_s:.0f} s, which is longer than we do)"
-                return None
-            self._pace.hold(refused.wait_s)
-            return 0.0
+        if wait_s > patience_s:
+            refused.what += f" (the server asks to wait {wait_s:.0f} s, which is longer than we do)"
+            return None
+        if wait_s:
+            self._pace.hold(wait_s)
+            if refused.paid == "no":
+                so_far.throttled += 1
+                return random.uniform(0.0, min(_LONGEST_PAUSE_S, self._first_pause_s * so_far.throttled))
         so_far.failures += 1
         so_far.broken += refused.body is not None
         if so_far.failures > self._max_retries or so_far.broken > _BROKEN_RETRIES:
