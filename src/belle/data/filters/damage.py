@@ -19,16 +19,7 @@ _SHORT_LATIN = re.compile(r"[A-Za-z][\u00c3\u00c2][\u00a1-\u00bf]")
 # What a comma, a full stop and a quotation mark become when UTF-8 is read as GBK; hardly a word has them.
 _UTF8_READ_AS_GBK = "锛銆鈥"
 # Read so, an ideograph begins with one of these: the first two of its three bytes as one GBK character.
-_HEADS = "".join(
-    sorted(
-        {
-            bytes([lead, trail]).decode("gbk")
-            for lead in range(0xE4, 0xEA)
-            for trail in range(0x80, 0xC0)
-            if trail != 0x7F
-        }
-    )
-)
+_HEADS = "".join(bytes([lead, trail]).decode("gbk") for lead in range(0xE4, 0xEA) for trail in range(0x80, 0xC0))
 _HEAD_OF_PAIR = re.compile(f"[{_HEADS}{_UTF8_READ_AS_GBK}]")
 _SIGNS = re.compile("[銆鈥]|锛(?![子是头刃的来和一把可用削、，。？！”])")
 _IDEOGRAPH = re.compile(r"[\u4e00-\u9fff]")
@@ -84,7 +75,8 @@ _TAG = re.compile(
 )
 _REPLY_FORMAT = re.compile(
     r"<无输入>|<noinput>|^[ \t]*#{3,}[ \t]*$|^[ \t]*\d+[ \t]*[.．、][ \t]*(?:指令|输入|输出)[ \t]*[:：]"
-    r"|^[ \t]*(?:Human|Assistant)[ \t]*[:：]|^[ \t]*#{2,3}[ \t]*(?:Instruction|Input|Response|Output|指令|输入|输出)[ \t]*[:：]",
+    r"|^[ \t]*(?:Human|Assistant)[ \t]*[:：]"
+    r"|^[ \t]*#{2,3}[ \t]*(?:Instruction|Input|Response|Output|指令|输入|输出)[ \t]*[:：]",
     re.IGNORECASE | re.MULTILINE,
 )
 _TURNS = re.compile(r"^[ \t]*用户[:：].*\n+[ \t]*(?:助手|助理)[:：]", re.MULTILINE)

@@ -27,11 +27,8 @@ def repetition(row: Row) -> str | None:
     the question asks to repeat. Of a long answer the first and the last 4,096 characters are looked at.
     """
     output = row["output"]
-    if len(output) > 2 * _WINDOW:
-        found = _loops(output[:_WINDOW]) or _loops(output[-_WINDOW:])
-    else:
-        found = _loops(output)
-    return "repetition" if found and not _TO_REPEAT.search(row["instruction"]) else None
+    parts = (output[:_WINDOW], output[-_WINDOW:]) if len(output) > 2 * _WINDOW else (output,)
+    return "repetition" if any(map(_loops, parts)) and not _TO_REPEAT.search(row["instruction"]) else None
 
 
 def _loops(output: str) -> bool:
@@ -93,9 +90,9 @@ _OPEN_END = frozenset("，、,（“《【「『")
 _TAIL = re.compile(r"[^。！？!?\n]*\Z")
 _EMPTY_ITEM = re.compile(r"\n[ \t]*(?:\d{1,2}[.、．)）]|[-*•]|[（(]\d{1,2}[)）])[ \t]*\Z")
 _DANGLING = (
-    "例如", "比如", "包括", "以及", "并且", "而且", "因为", "所以", "但是", "如果", "虽然", "就会", "可以", "应该", "能够",
-    "使用", "进行", "减少", "一个", "这个", "方程的解为", "解得", "化简得", "贫困的", "和", "或", "与", "及", "把", "被", "将", "从",
-    "向", "对", "在", "是", "为", "而", "并", "的", "也是", "能", "会", "他", "她", "它", "我", "请问",
+    "例如", "比如", "包括", "以及", "并且", "而且", "因为", "所以", "但是", "如果", "虽然", "就会", "可以", "应该",
+    "能够", "使用", "进行", "减少", "一个", "这个", "方程的解为", "解得", "化简得", "和", "或", "与", "及", "把", "被",
+    "将", "从", "向", "对", "在", "是", "为", "而", "并", "的", "能", "会", "他", "她", "它", "我", "请问",
 )  # fmt: skip
 _SOFT = frozenset("哦呢吧啊啦吗呀嘛喔哟呐了等")
 _CLOSING_WORDS = re.compile(r"答[:：]|答案|此致|敬上|谨[启上]|作者|——|出自|选自|[年月]\d*[日号]?$")
@@ -109,7 +106,7 @@ def truncated(row: Row) -> str | None:
     Titles, poems, lists, signatures and sums need no full stop; an answer that never uses one stays, too.
     """
     output = row["output"].rstrip()
-    if not output or output[-1] in _ENDS and "```" not in output and "{" not in output:
+    if not output or (output[-1] in _ENDS and "```" not in output and "{" not in output):
         return None
     last = output[-1]
     fences = output.count("```")
