@@ -46,16 +46,17 @@ def gpt_self_reference(row: Row) -> str | None:
 
 def _claims(output: str, asked: str) -> bool:
     # A single character is found many times faster than a word or a pattern; each pattern needs some of these.
-    if "我" in output or "作为" in output or "身为" in output:
-        if ("智" in output or "型" in output or "截" in output or "I" in output or "ai" in output) and _CLAIM.search(
-            output
-        ):
+    if "我" in output or "作" in output or "身" in output:
+        names_ai = "智" in output or "I" in output or ("i" in output and "ai" in output)
+        if (names_ai or "型" in output or "截" in output) and _CLAIM.search(output):
             return True
         if ("器" in output or "程" in output or "助" in output or "型" in output) and _CLAIM_OF_A_ROLE.search(output):
             return not _ROLE.search(asked)
-    if ("G" in output or "gpt" in output or "pen" in output) and _CLAIM_OF_OPENAI.search(output):
+    names_gpt = ("G" in output and "GPT" in output) or ("g" in output and "gpt" in output)
+    if (names_gpt or ("p" in output and "pen" in output)) and _CLAIM_OF_OPENAI.search(output):
         return True
-    return ("I" in output or "anguage" in output) and _CLAIM_IN_ENGLISH.search(output) is not None
+    in_english = ("I" in output and "AI" in output) or ("g" in output and "anguage" in output)
+    return in_english and _CLAIM_IN_ENGLISH.search(output) is not None
 
 
 _CANNOT = r"(?:无法|不能|没有办法|没办法|没法|不便|不可以)"
