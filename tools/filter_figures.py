@@ -18,6 +18,7 @@ SAMPLE = Path("tests/data/labelled/rows.jsonl")
 DOC = Path("docs/filters.md")
 LITERAL = ("instruction_length", "blacklist")
 """Filters that do what they say by definition: nobody labelled them."""
+LINE_END = "\n"
 PARTS = ("tuned on", "held out")
 CAREFUL = {
     "seed tasks (data/seeds)": Path("data/seeds/seed_tasks.jsonl"),
@@ -145,12 +146,14 @@ def careful_rows(path: Path) -> list[jsonl.Row]:
 
 def _blacklist(rows: list[jsonl.Row]) -> str:
     listed = [row for row in rows if FILTERS["blacklist"](row)]
+    faulty = sum(bool(row["drop"]) for row in listed)
+    found = sum("unanswerable" in row["drop"] for row in listed)
+    unanswerable = sum("unanswerable" in row["drop"] for row in rows)
     careful = [row for path in CAREFUL.values() for row in careful_rows(path)]
+    lost = sum(FILTERS["blacklist"](row) is not None for row in careful)
     return (
-        f"`blacklist` drops {len(listed)} of the {len(rows)} rows; {sum(bool(row['drop']) for row in listed)} of them are "
-        f"labelled with any fault, {sum('unanswerable' in row['drop'] for row in listed)} as unanswerable (of "
-        f"{sum('unanswerable' in row['drop'] for row in rows)}). Of the {len(careful)} texts written with care it drops "
-        f"{sum(FILTERS['blacklist'](row) is not None for row in careful)}."
+        f"`blacklist` drops {len(listed)} of the {len(rows)} rows; {faulty} of them are labelled with any fault,\n"
+        f"{found} as unanswerable (of {unanswerable}). Of the {len(careful)} texts written with care it drops {lost}."
     )
 
 
@@ -159,46 +162,44 @@ def document() -> str:
     rows = list(jsonl.read(SAMPLE))
     good = sum(not row["drop"] for row in rows)
     parts = [sum(part_of(row) == part for row in rows) for part in PARTS]
-    what = [f"| `{name}` | {(test.__doc__ or '').split(chr(10))[0]} |" for name, test in FILTERS.items()]
-    return "\n".join(
-        [
-            "# Filters",
-            "",
-            "Written by `python tools/filter_figures.py`; a test fails when it is stale.",
-            "",
-            "| a recipe's `filters:` | |",
-            "|---|---|",
-            *what,
-            "",
-            "A row goes under the first name in the recipe's order that holds. `output_too_short`, `output_too_long` and",
-            "`not_utf8` always apply. Filters look at one row; conversations are shown to them pair by pair.",
-            "",
-            "## How often they are right",
-            "",
-            f"Measured on {len(rows)} rows in `{SAMPLE}`, written for this purpose in the 12 instruction classes before the",
-            f"filters were tuned: {good} good ones, many of which look bad, and {len(rows) - good} faulty ones, each with the names",
-            f"of all filters that should drop it. {parts[1]} of them, a third by a hash of the id, were held out: nobody looked at",
-            "what a filter does to them while it was changed. Brackets hold 95% Wilson intervals.",
-            "",
-            "Read them with care. One author wrote rows and filters, so rows from elsewhere will be harder; faults are far",
-            "more common here than in real sets, so a real set's precision hangs on how rare the fault is there. The share of",
-            "good rows lost, below, does not.",
-            "",
-            *_table(rows),
-            "",
-            "*false*: dropped under this name without that label; *faulty otherwise*: the row carries another label, so it goes",
-            "rightly, under the wrong name.",
-            "",
-            "## Good rows lost",
-            "",
-            f"By any filter but {' and '.join(f'`{name}`' for name in LITERAL)}, which are BELLE's own rules and do what they say:",
-            "",
-            *_good_rows(rows),
-            "",
-            _blacklist(rows),
-            "",
-        ]
-    )
+    what = [f"| `{name}` | {(test.__doc__ or '').splitlines()[0]} |" for name, test in FILTERS.items()]
+    literal = " and ".join(f"`{name}`" for name in LITERAL)
+    return f"""# Filters
+
+Written by `python tools/filter_figures.py`; a test fails when it is stale.
+
+| a recipe's `filters:` | |
+|---|---|
+{LINE_END.join(what)}
+
+A row goes under the first name in the recipe's order that holds. `output_too_short`, `output_too_long` and
+`not_utf8` always apply. Filters look at one row; conversations are shown to them pair by pair.
+
+## How often they are right
+
+Measured on {len(rows)} rows in `{SAMPLE}`, written for this purpose in the 12 instruction
+classes before the filters were tuned: {good} good ones, many of which look bad, and {len(rows) - good} faulty
+ones, each with the names of all filters that should drop it. {parts[1]} of them, a third by a hash of the id, were held
+out: nobody looked at what a filter does to them while it was changed. Brackets hold 95% Wilson intervals.
+
+Read them with care. One author wrote rows and filters, so rows from elsewhere will be harder; faults are far more
+common here than in real sets, so a real set's precision hangs on how rare the fault is there. The share of good rows
+lost, below, does not.
+
+{LINE_END.join(_table(rows))}
+
+*false*: dropped under this name without that label; *faulty otherwise*: the row carries another label, so it goes
+rightly, under the wrong name.
+
+## Good rows lost
+
+By any filter but {literal}, which are BELLE's own rules and do what they say. Seed tasks and
+evaluation rows were written with care, for other purposes; what fell of them was mended while tuning.
+
+{LINE_END.join(_good_rows(rows))}
+
+{_blacklist(rows)}
+"""
 
 
 def main(check: bool) -> None:
