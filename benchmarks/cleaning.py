@@ -49,6 +49,7 @@ def ours(raw: Path, folder: Path, remembered: Path | None = None, **changes: Any
     folder.mkdir(exist_ok=True)
     clean(
         raw=raw, out=folder / "out.jsonl", report=folder / "report.json", rejects=folder / "rejects.jsonl",
+        page=folder / "page.html",
         remembered=remembered, workers=len(os.sched_getaffinity(0)), **settings,
     )  # fmt: skip
 

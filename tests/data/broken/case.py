@@ -41,6 +41,7 @@ def give(entry: str, path: Path, out: Path) -> None:
     elif entry == "clean":
         clean(
             raw=path, out=out / "clean.jsonl", report=out / "clean.report.json", rejects=out / "rejects.jsonl",
+            page=out / "page.html",
             filters=[], compare="instruction", novelty_threshold=1.01, near_duplicate_threshold=1.01,
             min_output_chars=0, max_output_chars=10_000,
         )  # fmt: skip

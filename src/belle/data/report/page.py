@@ -52,8 +52,9 @@ def html(report: Mapping[str, Any], name: str = "") -> str:
     Args:
         report: ``rows_in``, ``rows_out``, ``reasons`` {reason: rows}; and, where there are, ``samples`` {reason: rows
             with ``id, instruction, input, output`` and perhaps ``rival``, or ids}, ``chars`` {``before``, ``after``:
-            {field: what ``Lengths.as_json`` gives}}, ``classes`` {``before``, ``after``: {class: rows}},
-            ``contamination``. Further keys (digests, settings) are shown as they are.
+            {field: figures and ``histogram``, in which bin i has the texts of ``edges[i]`` to under ``edges[i + 1]``
+            characters}}, ``classes`` {``before``, ``after``: {class: rows}}, ``contamination``. Further keys
+            (digests, settings) are shown as they are.
         name: The set's name, for the title.
 
     Returns:
