@@ -28,10 +28,10 @@ from common import row
 from rouge_score import rouge_scorer
 from rows import rows, sentence
 
-from belle.data.novelty import tokens
 from belle.data.rouge.deciding import decide
 from belle.data.rouge.packed import Rows, pack
 from belle.data.rouge.ranking import rank
+from belle.data.rouge.tokens import tokens
 
 THRESHOLD, TOP = 0.7, 10
 

@@ -2,11 +2,11 @@
 
 import json
 import random
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
-from data.test_novelty import f1_of_rouge_score
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -15,8 +15,28 @@ from belle.data.rouge.deciding import decide
 from belle.data.rouge.joining import join
 from belle.data.rouge.packed import pack
 from belle.data.rouge.ranking import rank
+from belle.data.rouge.tokens import tokens
 
 Row = list[str]
+
+
+def lcs_by_table(a, b):
+    """The textbook O(mn) table."""
+    row = [0] * (len(b) + 1)
+    for x in a:
+        previous = 0
+        for j, y in enumerate(b, 1):
+            previous, row[j] = row[j], previous + 1 if x == y else max(row[j], row[j - 1])
+    return row[-1]
+
+
+def f1_of_rouge_score(a, b):
+    """What rouge_score's ``_score_lcs`` and ``fmeasure`` compute."""
+    if not a or not b:
+        return 0.0
+    common = lcs_by_table(a, b)
+    precision, recall = common / len(b), common / len(a)
+    return 2 * precision * recall / (precision + recall) if precision + recall > 0 else 0.0
 
 
 def by_pairs(rows: list[Row], pool: int, threshold: float, top: int):
@@ -156,3 +176,44 @@ def test_a_row_without_the_text_is_named_and_nothing_written(
     assert "candidates.jsonl, row 2" in said
     assert told in said
     assert not (tmp_path / "out.jsonl").exists()
+
+
+def test_tokens():
+    assert tokens("请把GPT-4o翻译成ABC, ok？㐀豈") == [
+        "请",
+        "把",
+        "gpt",
+        "4o",
+        "翻",
+        "译",
+        "成",
+        "abc",
+        "ok",
+        "㐀",
+        "豈",
+    ]
+    assert tokens("，。！ ？é") == []
+    assert tokens("０１２ かな") == []
+
+
+def test_every_length_pair_at_the_threshold_agrees_with_the_float_arithmetic():
+    """Rows of m and n tokens with every possible LCS: a wrong rounding at 0.7 shows nowhere else."""
+    for m in range(1, 26):
+        for n in range(1, 26):
+            for common in range(1, min(m, n) + 1):
+                a = [f"s{at}" for at in range(common)] + [f"a{at}" for at in range(m - common)]
+                b = [f"s{at}" for at in range(common)] + [f"b{at}" for at in range(n - common)]
+                keep, _ = decide(pack([a, b]), 0, 0.7)
+                assert keep[1] == (f1_of_rouge_score(a, b) < 0.7), (m, n, common)
+
+
+def test_five_thousand_rows_of_few_templates_take_seconds():
+    rng = random.Random(0)
+    texts = [
+        f"请用{rng.choice('甲乙丙丁戊己庚辛')}写{rng.randint(1, 400)}句关于{rng.choice('山水风云花鸟')}的话。"
+        for _ in range(5000)
+    ]
+    started = time.process_time()
+    keep, _ = decide(pack(map(tokens, texts)), 0, 0.95)
+    assert 500 < keep.sum() < 5000
+    assert time.process_time() - started < 60

@@ -19,7 +19,7 @@ from xxhash import xxh3_128_digest
 from belle import jsonl
 from belle.data import filters as library
 from belle.data.contamination.overlap import Contamination, Overlap
-from belle.data.novelty import tokens
+from belle.data.rouge.tokens import tokens
 from belle.errors import InputError
 from belle.records import turns
 

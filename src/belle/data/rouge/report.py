@@ -8,10 +8,10 @@ from pathlib import Path
 from tqdm import tqdm
 
 from belle import jsonl
-from belle.data.novelty import tokens
 from belle.data.rouge.deciding import decide
 from belle.data.rouge.packed import pack
 from belle.data.rouge.ranking import rank
+from belle.data.rouge.tokens import tokens
 from belle.errors import InputError
 
 
