@@ -49,12 +49,27 @@ rule score:
         stage("belle score {input} {output}")
 
 
+# Each model of a table with the data sets behind it, whose reports say what was removed for overlap with evaluation sets.
+def trained_on(table):
+    return [
+        (model, dataset, [f"tables.{table}.models", *keys])
+        for model in params.tables[table].models
+        for dataset, keys in params.datasets_behind(model).items()
+    ]
+
+
 rule table:
     input:
-        registry.path(
+        scores=registry.path(
             "results/scores/{eval}/{model}.json",
             eval="tables.{table}.eval",
             model="tables.{table}.models",
+        ),
+        reports=registry.given(
+            lambda wildcards: [
+                (f"data/clean/{dataset}.report.json", keys)
+                for _, dataset, keys in trained_on(wildcards.table)
+            ]
         ),
     output:
         md=in_git("results/tables/{table}.md"),
@@ -64,7 +79,10 @@ rule table:
         "logs/table-{table}.log",
     params:
         title=registry.value("tables.{table}.title"),
+        eval=registry.value("tables.{table}.eval"),
+        models=lambda wildcards: [model for model, _, _ in trained_on(wildcards.table)],
     shell:
         stage(
-            'belle table {output.md} {output.csv} {output.json} "{params.title}" {input}'
+            'belle table {output.md} {output.csv} {output.json} "{params.title}" {params.eval} {input.scores}'
+            " --of {params.models} --reports {input.reports}"
         )

@@ -98,6 +98,19 @@ class Params(Section):
             if self.label[entry.label].base_url == "offline"
         ]
 
+    def datasets_behind(self, name: str) -> dict[str, list[str]]:
+        """The data sets that a scored model was trained on, its base's first, and the keys that say so of each."""
+        model = self.models.get(name.removesuffix("-gptq"))
+        if model is None:
+            return {}
+        stem = f"models.{name.removesuffix('-gptq')}"
+        before = self.datasets_behind(model.base) if isinstance(model, TrainedModel) else {}
+        chosen = [f"{stem}.base"] if isinstance(model, TrainedModel) else []
+        return {
+            **{dataset: [*chosen, *keys] for dataset, keys in before.items()},
+            model.dataset: [f"{stem}.dataset"],
+        }
+
     def default_artifacts(self) -> list[str]:
         """What the default tables rest on. Tables stand in git, so in a fresh clone they would not ask for it."""
         rows = [

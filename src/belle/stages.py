@@ -227,7 +227,10 @@ def table(args: Arguments) -> None:
     """Write one table of several models' scores, in Markdown, CSV and JSON."""
     from belle.evaluate.table import table
 
-    table(scores=args.scores, out_md=args.out_md, out_csv=args.out_csv, out_json=args.out_json, title=args.title)
+    table(
+        scores=args.scores, out_md=args.out_md, out_csv=args.out_csv, out_json=args.out_json, title=args.title,
+        evaluation=args.evaluation, of=args.of, reports=[Path(path) for path in args.reports],
+    )  # fmt: skip
 
 
 Command = Callable[[Arguments], None]
@@ -252,10 +255,11 @@ STAGES: dict[str, tuple[Command, str]] = {
     "answer": (answer, "model questions out name="),
     "judge": (judge, "answers prompts out --ledger"),
     "score": (score, "verdicts out"),
-    "table": (table, "out_md out_csv out_json title= scores*"),
+    "table": (table, "out_md out_csv out_json title= evaluation= scores* --of* --reports*"),
 }
 """Stage → its function and its arguments: a path, ``name=`` text, ``name*`` several paths, ``name?`` any number of
-paths, ``--name`` an option."""
+paths, ``--name`` an
+option, ``--name*`` one of several values."""
 
 ASKING = frozenset({"generate", "ask", "label", "judge"})
 """The stages that add to the ledger."""
@@ -297,6 +301,8 @@ def add_stage(commands: Any, name: str, command: Command, arguments: str) -> Non
             parser.add_argument(argument, type=Path, default=LEDGER, help="folder (default: %(default)s)")
         elif argument == "--data_fraction":
             parser.add_argument(argument, type=float, default=1.0, help="share of the rows (default: %(default)s)")
+        elif argument.startswith("--") and argument.endswith("*"):
+            parser.add_argument(argument[:-1], nargs="*", default=[])
         elif argument.startswith("--"):
             parser.add_argument(argument.rstrip("="), default="main" if "revision" in argument else "train")
         elif argument.endswith("="):

@@ -97,6 +97,7 @@ def test_rows_that_hold_an_evaluation_question_go_and_the_report_says_whose(run,
     assert report["reasons"]["contaminated"] == 2
     assert {sample["id"] for sample in report["samples"]["contaminated"]} == {leak["id"], inside["id"]}
     assert report["contamination"]["evaluation_sets"] == {"asked": 2}
+    assert report["contamination"]["checked"] == ["asked"]
     assert report["contamination"]["rows"] == 8
     assert "contamination" not in run(ROWS)[1]
 

@@ -134,6 +134,17 @@ class Registry:
 
         return resolve
 
+    def given(self, found: Callable[[Any], Iterable[tuple[str, list[str]]]]) -> Callable[[Any], list[str]]:
+        """Paths that a function of the wildcards finds, each with the keys of params.yaml that chose it."""
+        from snakemake.io import flag
+
+        def resolve(wildcards: Any) -> list[str]:
+            return [
+                flag(path, WIRED, {key: look_up(key, self.values) for key in keys}) for path, keys in found(wildcards)
+            ]
+
+        return resolve
+
     def through(self, section: str, entry: str, field: str, path: str) -> Callable[[Any], list[str]]:
         """Paths of the registry's entries that a recipe lists by name.
 

@@ -102,7 +102,7 @@ def clean(
         reasons = np.where(dropped > 0, dropped + (len(names) - len(STEPS)), seen.reasons).astype(np.uint8)
         write_rows(out, view, seen, reasons == 0)
         write_rejects(rejects, view, seen, reasons, names)
-        summary = report_of(view, seen, reasons, rivals, names, bool(evals))
+        summary = report_of(view, seen, reasons, rivals, names, list(evals or {}))
     with atomic_file(report) as file:
         file.write(json.dumps(summary, ensure_ascii=False, indent=2) + "\n")
     with atomic_file(page) as file:

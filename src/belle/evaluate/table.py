@@ -6,13 +6,24 @@ from pathlib import Path
 from typing import Any
 
 from belle.errors import InputError
+from belle.evaluate.overlaps import overlap_caption, removed
 from belle.files import atomic_file, require_file
 from belle.records import INSTRUCTION_CLASSES
 
 _NONE = "–"
 
 
-def table(*, scores: list[Path], out_md: Path, out_csv: Path, out_json: Path, title: str) -> None:
+def table(
+    *,
+    scores: list[Path],
+    out_md: Path,
+    out_csv: Path,
+    out_json: Path,
+    title: str,
+    evaluation: str = "",
+    of: list[str] | None = None,
+    reports: list[Path] | None = None,
+) -> None:
     """Write one row for each model, in the order given.
 
     Columns: ``model``, ``Score`` with its standard error, ``Score_w/o_others``, the Score of each split, the mean of
@@ -22,8 +33,12 @@ def table(*, scores: list[Path], out_md: Path, out_csv: Path, out_json: Path, ti
         scores: files that ``belle score`` wrote, of one evaluation set.
         out_md: a Markdown table of 3 places under ``title``, with a caption on how its numbers came about.
         out_csv: the same with all figures, one column each.
-        out_json: ``{"title", "caption", "models": [the score files' contents]}``.
+        out_json: ``{"title", "caption", "models": [the score files' contents], "contamination"}``.
         title: the table's heading.
+        evaluation: the name of the evaluation set, by which the reports call it.
+        of, reports: models, and for each the report of ``belle clean`` on a data set that it was trained on; a model
+            may come more than once. The caption and the JSON (``contamination``) say how many rows of it were removed
+            because they overlap with the set.
 
     Raises:
         InputError: no scores, a file of another kind, a model twice, or models scored on different sets.
@@ -34,7 +49,8 @@ def table(*, scores: list[Path], out_md: Path, out_csv: Path, out_json: Path, ti
     _check(models, [Path(path) for path in scores])
     classes = _classes(models)
     splits = sorted({split for model in models for split in model.get("splits", {})})
-    caption = _caption(models, splits)
+    overlaps = removed(evaluation, of or [], reports or [])
+    caption = " ".join([_caption(models, splits), *overlap_caption(evaluation, overlaps)])
     head, rows = _figures(models, classes, splits)
 
     with atomic_file(out_md) as file:
@@ -45,6 +61,8 @@ def table(*, scores: list[Path], out_md: Path, out_csv: Path, out_json: Path, ti
         writer.writerows([["" if value is None else value for value in row] for row in rows])
     with atomic_file(out_json) as file:
         data = {"title": title, "caption": caption, "models": models}
+        if overlaps:
+            data["contamination"] = overlaps
         file.write(json.dumps(data, ensure_ascii=False, indent=2) + "\n")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import mmap
+import os
 import pickle
 import subprocess
 import sys
@@ -78,8 +79,9 @@ def look(path: Path, looking: Looking, spans: list[Span], workers: int) -> Itera
 class _Worker:
     def __init__(self, looking: Looking, path: Path) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-m", worker.MODULE], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-        )
+            [sys.executable, "-m", worker.MODULE], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},  # it does no algebra, and a pool of threads takes memory
+        )  # fmt: skip
         assert self._process.stdin
         assert self._process.stdout
         self._jobs, self._answers = self._process.stdin, self._process.stdout

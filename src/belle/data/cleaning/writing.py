@@ -74,7 +74,7 @@ def _slabs(view: View, seen: Seen, rows: Index) -> Iterator[bytes]:
 
 
 def report(
-    view: View, seen: Seen, reasons: npt.NDArray[np.uint8], rivals: Index, names: list[str], evals: bool
+    view: View, seen: Seen, reasons: npt.NDArray[np.uint8], rivals: Index, names: list[str], evals: list[str]
 ) -> dict[str, Any]:
     """What became of every row: counts by reason, lengths and classes before and after, and some of the rejects."""
     keep = reasons == 0
@@ -92,7 +92,7 @@ def report(
             when: {field: lengths_of(seen.chars[which, at]) for at, field in enumerate(FIELDS)}
             for when, which in (("before", slice(None)), ("after", keep))
         },
-        **({"contamination": _contamination(view, seen, names)} if evals else {}),
+        **({"contamination": _contamination(view, seen, names, evals)} if evals else {}),
         "classes": {"before": _classes(seen, seen.kinds), "after": _classes(seen, seen.kinds[keep])},
     }
 
@@ -143,14 +143,14 @@ def lengths_of(values: npt.NDArray[np.uint32]) -> dict[str, Any]:
     }
 
 
-def _contamination(view: View, seen: Seen, names: list[str]) -> dict[str, Any]:
+def _contamination(view: View, seen: Seen, names: list[str], evals: list[str]) -> dict[str, Any]:
     """What the rows that pass the filters have in common with the evaluation sets."""
     tally = Tally()
     for row, overlap in seen.overlaps.items():
         start = int(seen.starts[row])
         tally.add(_texts(view[start : start + int(seen.sizes[row])])["id"], overlap)
     filtered = (seen.reasons > 0) & (seen.reasons != 1 + names.index(CONTAMINATED))
-    return {**tally.as_json(), "rows": len(seen) - int(filtered.sum())}
+    return {"checked": evals, **tally.as_json(), "rows": len(seen) - int(filtered.sum())}
 
 
 def _classes(seen: Seen, kinds: npt.NDArray[np.uint16]) -> dict[str, int]:
