@@ -26,6 +26,7 @@ from belle.entries import (
     ReleasedModel,
     ScratchBase,
     Table,
+    Text,
     TrainedModel,
 )  # fmt: skip
 from belle.errors import InputError
@@ -35,6 +36,7 @@ from belle.settings import (
     Base,
     Budget,
     Clean,
+    CleanText,
     Corpus,
     Evalset,
     Generate,
@@ -44,6 +46,7 @@ from belle.settings import (
     Pace,
     Section,
     Sft,
+    Webtext,
 )  # fmt: skip
 
 RESERVED_ENDINGS = ("-gptq", "-enc")
@@ -59,10 +62,13 @@ class Params(Section):
     models: dict[Name, Model]
     evals: dict[Name, Eval]
     tables: dict[Name, Table]
+    texts: dict[Name, Text]
     corpus: dict[Name, Corpus]
     evalset: dict[Name, Evalset]
     generate: dict[Name, Generate]
     clean: dict[Name, Clean]
+    webtext: dict[Name, Webtext]
+    clean_text: dict[Name, CleanText]
     base: dict[Name, Base]
     sft: dict[Name, Sft]
     gptq: Gptq
@@ -106,7 +112,7 @@ def _fields_at(raw: Any, path: list[str]) -> list[str]:
         }  # fmt: skip
         model = kinds.get(kind)
     elif path:
-        model = {**SECTIONS, "evals": Eval, "tables": Table, "pace": Pace, "budget": Budget}.get(path[0])
+        model = {**SECTIONS, "evals": Eval, "tables": Table, "texts": Text, "pace": Pace, "budget": Budget}.get(path[0])
     return list(model.model_fields) if model else []
 
 
@@ -159,6 +165,8 @@ def _reference_faults(params: Params) -> list[tuple[list[str], str]]:
         known(["tables", name, "eval"], table.eval, "evaluation set", list(params.evals))
         for model_name in table.models:
             known(["tables", name, "models"], model_name, "base or model", params.scored_names())
+    for name, text in params.texts.items():
+        known(["texts", name, "clean_text"], text.clean_text, "recipe of clean_text", list(params.clean_text))
     for name in params.default_tables:
         known(["default_tables"], name, "table", list(params.tables))
     for name, loop in params.models.items():
