@@ -166,7 +166,10 @@ LAW = "第一条　为了保护公民的合法权益，根据宪法，制定本�
 RECIPE = (
     "鸡蛋3个、番茄2个、盐5克、油15毫升。\n先把番茄切成块，再把鸡蛋打散。\n锅里放油，烧热了以后倒入蛋液，凝固后盛出。"
 )
-CODE = "用下面的代码可以读出文件的每一行：\nwith open('a.txt') as f:\n    for line in f:\n        print(line.strip())\n这样写不用自己关闭文件。"
+CODE = (
+    "用下面的代码可以读出文件的每一行：\nwith open('a.txt') as f:\n    for line in f:\n        print(line.strip())\n"
+    "这样写不用自己关闭文件。"
+)
 
 
 @pytest.mark.parametrize(
@@ -189,7 +192,12 @@ def test_good_documents_pass_every_filter(text):
         (heuristics.too_long(200), "too_long", PROSE * 2, PROSE),
         (heuristics.few_ideographs(0.5), "few_ideographs", "型号 AX-100 USB3.0 2TB 7200rpm SATA 在售", RECIPE),
         (heuristics.many_symbols(0.1), "many_symbols", "★特☆价★包☆邮★限☆时★抢☆购★", "评分：★★★★☆ " + PROSE),
-        (heuristics.repetition(0.4), "repetition", "这款产品真的很好用，推荐大家购买。" * 6, POEM * 2),
+        (
+            heuristics.repetition(0.4),
+            "repetition",
+            "这款产品真的很好用，推荐大家购买。" * 6,
+            f"{POEM}\n{PROSE}\n{POEM}",
+        ),
         (
             heuristics.few_stop_characters(0.03),
             "few_stop_characters",

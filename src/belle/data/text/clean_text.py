@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import heapq
 import json
+import re
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -30,6 +31,7 @@ LINE_FILTERS: dict[str, lines.LineFilter] = {
 }
 """The filters of lines that a recipe can name; the others have a number and are switched off by 0."""
 
+_SURROGATE = re.compile("[\ud800-\udfff]")
 _PASSAGE = 200
 _CUT = 2_000
 
@@ -202,7 +204,7 @@ class _Surface:
                 f"the id {document.id!r} comes twice", where="documents", fix="give every document its own id"
             )
         self._ids.add(name)
-        if any("\ud800" <= character <= "\udfff" for character in document.text):
+        if _SURROGATE.search(document.text) or _SURROGATE.search(document.url):
             return "not_utf8"
         if document.url:
             url = _digest(document.url.partition("#")[0].rstrip("/"))

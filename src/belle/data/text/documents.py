@@ -57,7 +57,7 @@ def _rows(path: Path) -> Iterator[Document]:
         where = f"{path}, row {number}"
         for field, empty in (("id", False), ("text", True)):
             value = row.get(field)
-            if not isinstance(value, str) or not (value or empty):
+            if not isinstance(value, str) or not (empty or (value and value.isprintable())):
                 raise InputError(
                     f"`{field}` must be text, found {'nothing' if value is None else repr(value)}",
                     where=where,

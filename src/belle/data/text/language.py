@@ -20,7 +20,7 @@ _LETTERS = {name: re.compile(f"[{letters}]") for name, letters in _CLASSES}
 
 # A word of Latin or Cyrillic letters is five of them or so; an ideograph is most of a word.
 _LETTERS_A_WORD = {"latin": 5, "cyrillic": 5, "arabic": 4, "thai": 4, "devanagari": 4, "greek": 5, "hangul": 2}
-_KANA_IN_JAPANESE = 0.1
+_KANA_IN_JAPANESE = 0.2
 
 LANGUAGES = ("zh", "ja", "ko", "latin", "cyrillic", "arabic", "thai", "devanagari", "greek", "none")
 """What a text can be told to be in: Chinese, Japanese, Korean, another language by its script, or none."""
@@ -29,7 +29,8 @@ LANGUAGES = ("zh", "ja", "ko", "latin", "cyrillic", "arabic", "thai", "devanagar
 def language(text: str) -> str:
     """One of ``LANGUAGES``: that which most of the text's words are in, an ideograph counting as two thirds of one.
 
-    Japanese is told from Chinese by its kana: one letter in ten, which a Chinese text about Japan does not come to.
+    Japanese is told from Chinese by its kana: more than one letter in five, which a Chinese text about Japan does not
+    come to.
     """
     counts = Counter({name: len(pattern.findall(text)) for name, pattern in _LETTERS.items()})
     han, kana = counts.pop("ideograph"), counts.pop("kana")

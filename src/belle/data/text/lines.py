@@ -18,11 +18,11 @@ _ENDS_SENTENCE = re.compile(r"[。！？!?…][”’」』）)】]*$")
 _SEPARATORS = re.compile(r"\s*(?:[>＞»›|｜┊•→/／]|&gt;|--+)\s*|\s{2,}|\t|\u3000")
 _MARKER = re.compile(
     r"^[\s>＞»【\[◆■●▶]*(?:"
-    r"(?:上|下|前|后)一[篇页章条][:：]?(?:\s|$|[^的是，。]{0,40}$)"
+    r"(?:上|下|前|后)一[篇页章条](?:\s*[:：]|\s|$)"
     r"|(?:返回|回到)(?:首页|顶部|列表|上页|目录|上一页)"
     r"|(?:您|你)?(?:现在|当前)?的?(?:所在)?(?:的)?位置[:：]"
     r"|(?:相关|热门|推荐|延伸)(?:阅读|文章|推荐|新闻|链接|专题)[:：]?\s*$"
-    r"|猜(?:你|您)喜欢|(?:阅读|查看|点击|展开)(?:全文|原文|更多|详情|余下)"
+    r"|猜(?:你|您)喜欢|(?:点击|点此)?(?:阅读|查看|展开|进入)(?:全文|原文|更多|详情|余下)[^，。]{0,8}$"
     r"|(?:登录|注册)\s*[/|｜]?\s*(?:登录|注册)|设为首页|加入收藏|网站地图|分享到|打印本页|关闭窗口"
     r"|(?:首页|尾页|末页)\s"
     r")"
@@ -44,6 +44,7 @@ _NOTICE = re.compile(
 _LONGEST_NOTICE = 120
 _URL = re.compile(r"(?:https?://|www\.)[^\s，。、；）)】》\u4e00-\u9fff]+", re.IGNORECASE)
 _LETTER = re.compile(r"[^\W_]")
+_OF_SENTENCES = re.compile(r"[\s，。、；：？！“”‘’（）《》「」『』…]")
 _LONGEST_MENU_WORD = 10
 
 
@@ -85,11 +86,15 @@ def line_links(line: str) -> str | None:
 
 
 def line_symbols(min_letter_share: float) -> LineFilter:
-    """Make the filter that drops a line whose letters and digits are fewer than this share of it, spaces aside."""
+    """Make the filter that drops a line of symbols: less than this share of letters and digits, or none at all.
+
+    Spaces and the punctuation of Chinese sentences are counted neither way: dialogue is full of it.
+    """
 
     def filter_(line: str) -> str | None:
-        size = len("".join(line.split()))
-        return "line_symbols" if len(_LETTER.findall(line)) < min_letter_share * size else None
+        letters = len(_LETTER.findall(line))
+        size = len(line) - len(_OF_SENTENCES.findall(line))
+        return "line_symbols" if not letters or letters < min_letter_share * size else None
 
     return filter_
 
