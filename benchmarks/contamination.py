@@ -89,6 +89,10 @@ def main() -> None:
             begin = time.process_time()
             found[name] = run()
             times[name].append((time.process_time() - begin) / len(given) * 1e6)
+
+    def spread(name: str) -> list[float]:
+        return [round(min(times[name]), 3), round(max(times[name]), 3)]
+
     middle = {name: statistics.median(each) for name, each in times.items()}
     result = [
         {
@@ -98,9 +102,7 @@ def main() -> None:
             "unit": "us/row",
             "ratio": round(middle["ours"] / middle[peer], 3),
             "n": args.rounds,
-            "spread": {
-                name: [round(min(times[of]), 3), round(max(times[of]), 3)] for name, of in (("ours", "ours"), ("peer", peer))
-            },
+            "spread": {"ours": spread("ours"), "peer": spread(peer)},
             "rows": len(given),
             "questions": len(questions),
             "overlapping": found,
