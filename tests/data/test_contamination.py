@@ -191,6 +191,13 @@ def test_the_texts_of_a_row_are_looked_at_one_by_one(index):
     assert index.check([[], []]) == [None, None]
 
 
+def test_one_character_over_and_over_is_no_trap():
+    index = Contamination(["哈" * 300, "哈" * 200 + "嘿" * 13, "请写一个笑话，里面要有很多很多的哈哈哈哈"])
+    overlap = index.overlap("哈" * 20_000)
+    assert (overlap.id, overlap.of_text, overlap.run) == ("0", 1.0, 300)
+    assert index.overlap("嘿哈" * 20_000) is None
+
+
 def test_of_several_overlaps_the_one_that_says_most():
     shared = "请写一篇介绍家乡的短文，要求语言生动"
     longer = shared + "，不少于三百字，并且要写到春天的油菜花和秋天的稻田。"

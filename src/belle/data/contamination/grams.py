@@ -89,26 +89,39 @@ class Places:
     """
 
     def __init__(self, text: str, gram: int) -> None:
-        self._codes, self._gram = codes_of(text), gram
-        found = hashes(self._codes, gram)
-        breaks = np.concatenate([[0], np.cumsum(self._codes == ord("\n"))])
+        codes = codes_of(text)
+        self._said, self._gram = codes.tobytes(), gram
+        found = hashes(codes, gram)
+        breaks = np.concatenate([[0], np.cumsum(codes == ord("\n"))])
         within = np.flatnonzero(breaks[gram:] == breaks[: len(found)]) if len(found) else np.zeros(0, np.int64)
         order = within[np.argsort(found[within], kind="stable")]
         self._places = order.astype(np.int32)
         self._hashes = found[order]
         self._all = HashSet(self._hashes.astype(np.int64) << 31)
 
-    def shared(self, codes: Codes) -> tuple[Longs, Longs]:
-        """Every pair of places at which ``codes`` and the text have one n-gram: those in ``codes``, in the text."""
+    def shared(self, codes: Codes) -> tuple[list[tuple[int, bytes]], dict[bytes, list[int]]]:
+        """The n-grams of ``codes`` that the text has.
+
+        Returns:
+            Each place in ``codes`` with the n-gram there, ascending, and each n-gram's places in the text. Both sides
+            apart: together they would be too many where one character is said over and over.
+        """
         found = hashes(codes, self._gram)
         likely = self._all.where(found.astype(np.int64) << 31)
-        begin = np.searchsorted(self._hashes, found[likely], "left")
-        counts = np.searchsorted(self._hashes, found[likely], "right") - begin
-        here = np.repeat(likely, counts)
-        there = self._places[np.repeat(begin - np.cumsum(counts) + counts, counts) + np.arange(len(here))]
-        steps = np.arange(self._gram)  # equal hashes are no proof
-        same = (codes[here[:, None] + steps] == self._codes[there[:, None] + steps]).all(axis=1)
-        return here[same], there[same].astype(np.int64)
+        begin = np.searchsorted(self._hashes, found[likely], "left").tolist()
+        end = np.searchsorted(self._hashes, found[likely], "right").tolist()
+        said, size = codes.tobytes(), 4 * self._gram
+        here: list[tuple[int, bytes]] = []
+        there: dict[bytes, list[int]] = {}
+        for start, low, high in zip(likely.tolist(), begin, end, strict=True):
+            gram = said[4 * start : 4 * start + size]
+            if gram not in there:
+                # equal hashes are no proof
+                places = self._places[low:high].tolist()
+                there[gram] = [place for place in places if self._said[4 * place : 4 * place + size] == gram]
+            if there[gram]:
+                here.append((start, gram))
+        return here, there
 
 
 class Sieve:

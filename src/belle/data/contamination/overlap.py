@@ -8,6 +8,7 @@ text that holds it whole, or, where it is too short for that to say anything, wi
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, chain
@@ -106,7 +107,7 @@ class Contamination:
         self._longest_same = max(map(len, self._same), default=0)
         # Hashes beside one text of all keys take 20 bytes an n-gram; a dictionary of strings would take 200.
         self._text = "\n".join(self._keys)
-        self._starts = np.array([0, *accumulate(len(key) + 1 for key in self._keys)])
+        self._starts = [0, *accumulate(len(key) + 1 for key in self._keys)]
         self._places = Places(self._text, gram)
         long = (key for key in self._keys if len(key) >= gram)
         self._sieve = Sieve(long, self._short, gram=gram, least=short)
@@ -185,25 +186,28 @@ class Contamination:
         lengths = [len(part) - 1 for part in parts]
         here, there = self._places.shared(np.concatenate(parts))
         ends = list(accumulate(length + 1 for length in lengths))
-        owners = np.searchsorted(np.array(ends), here, "right")
-        numbers = np.searchsorted(self._starts, there, "right") - 1
-        groups: dict[tuple[int, int], tuple[list[int], list[int]]] = {}
-        for owner, number, start, place in zip(
-            owners.tolist(), numbers.tolist(), here.tolist(), there.tolist(), strict=True
-        ):
-            mine, its = groups.setdefault((owner, number), ([], []))
-            mine.append(start)
-            its.append(place)
-        for (owner, number), (mine, its) in groups.items():
-            length = len(self._keys[number])
-            starts = sorted(set(its))
-            begin, end = _longest(starts, self.gram)
-            of_question = _covered(starts, self.gram) / length
-            of_text = _covered(sorted(set(mine)), self.gram) / lengths[owner]
-            yield (
-                texts[owner],
-                self._found(number, of_question, of_text, begin - int(self._starts[number]), end - begin),
-            )
+        places = {gram: self._by_question(found) for gram, found in there.items()}
+        starts: defaultdict[tuple[int, int], list[int]] = defaultdict(list)
+        grams: defaultdict[tuple[int, int], set[bytes]] = defaultdict(set)
+        for start, gram in here:
+            owner = bisect_right(ends, start)
+            for number in places[gram]:
+                starts[owner, number].append(start)
+                grams[owner, number].add(gram)
+        for (owner, number), mine in starts.items():
+            its = sorted(place for gram in grams[owner, number] for place in places[gram][number])
+            begin, end = _longest(its, self.gram)
+            of_question = _covered(its, self.gram) / len(self._keys[number])
+            of_text = _covered(mine, self.gram) / lengths[owner]
+            yield texts[owner], self._found(number, of_question, of_text, begin, end - begin)
+
+    def _by_question(self, places: list[int]) -> dict[int, list[int]]:
+        """Places in the text of all keys, as places in the questions' own."""
+        found: dict[int, list[int]] = {}
+        for place in places:
+            number = bisect_right(self._starts, place) - 1
+            found.setdefault(number, []).append(place - self._starts[number])
+        return found
 
     def _found(self, number: int, of_question: float, of_text: float, begin: int, run: int) -> _Found:
         contaminates = of_question >= self.share or of_text >= self.text_share or 0 < self.run <= run
