@@ -90,6 +90,8 @@ def test_keys_of_many_texts_are_the_keys_of_each():
     every = [chr(code) for code in range(0x32400)]
     texts = [
         "", "，。", "a", "a b", "ab，cd", "使用Python3.11，很好", "\0乾\0淨", "ﬁ㏂Ⅻ", "\ud800坏", "\U000e0100",
+        "a😀b", "好😀好",
+        "𠀀𠮷", "温度37℃，5㎡", "x\ud83d\ude00y", "\uffff1",
         *("".join(every[start : start + 50]) for start in range(0, len(every), 50)),
         *("x" + character + "1" for character in every[:0x3400]),
     ]  # fmt: skip

@@ -24,13 +24,13 @@ _MOST_BITS = 22
 
 def codes_of(key: str) -> Codes:
     """A key's code points."""
-    return np.frombuffer(key.encode("utf-32-le"), np.uint32)
+    return np.frombuffer(key.encode("utf-16-le"), np.uint16)
 
 
 def hashes(codes: Codes, gram: int) -> Hashes:
     """A hash for each n-gram of ``codes`` [C] → [C - gram + 1]."""
     count = max(0, len(codes) - gram + 1)
-    found = codes[:count].copy()
+    found = codes[:count].astype(np.uint32)
     for offset in range(1, gram):
         found *= _BASE
         found += codes[offset : offset + count]
@@ -39,13 +39,14 @@ def hashes(codes: Codes, gram: int) -> Hashes:
 
 def block_hashes(blocks: Codes) -> Longs:
     """A hash for each row of ``blocks`` [N, b], 0 or more."""
-    size = blocks.shape[1]
-    if size % 2:
-        blocks = np.pad(blocks, ((0, 0), (0, 1)))
-    twos = np.ascontiguousarray(blocks).view(np.uint64)
-    found = twos[:, 0] * _FACTORS[0]
-    for place in range(1, twos.shape[1]):
-        found += twos[:, place]
+    if blocks.shape[1] % 4:
+        blocks = np.pad(blocks, ((0, 0), (0, -blocks.shape[1] % 4)))
+    fours = np.ascontiguousarray(blocks).view(np.uint64)
+    found = fours[:, 0] * _FACTORS[0]
+    found ^= found >> np.uint64(29)
+    found *= _FACTORS[1]
+    for place in range(1, fours.shape[1]):
+        found += fours[:, place]
         found ^= found >> np.uint64(29)
         found *= _FACTORS[place % len(_FACTORS)]
     return (found >> np.uint64(1)).view(np.int64)
@@ -110,15 +111,15 @@ class Places:
         likely = self._all.where(found.astype(np.int64) << 31)
         begin = np.searchsorted(self._hashes, found[likely], "left").tolist()
         end = np.searchsorted(self._hashes, found[likely], "right").tolist()
-        said, size = codes.tobytes(), 4 * self._gram
+        said, size = codes.tobytes(), 2 * self._gram
         here: list[tuple[int, bytes]] = []
         there: dict[bytes, list[int]] = {}
         for start, low, high in zip(likely.tolist(), begin, end, strict=True):
-            gram = said[4 * start : 4 * start + size]
+            gram = said[2 * start : 2 * start + size]
             if gram not in there:
                 # equal hashes are no proof
                 places = self._places[low:high].tolist()
-                there[gram] = [place for place in places if self._said[4 * place : 4 * place + size] == gram]
+                there[gram] = [place for place in places if self._said[2 * place : 2 * place + size] == gram]
             if there[gram]:
                 here.append((start, gram))
         return here, there
