@@ -84,8 +84,8 @@ def keys(texts: Sequence[str]) -> Keys:
     words = np.flatnonzero((left - np.uint16(ord("0"))) <= np.uint16(ord("z") - ord("0")))
     apart = np.concatenate([[True], np.diff(words) != 1, [True]])
     first, last = apart[: len(words)], apart[1 : len(words) + 1]
-    marks = np.zeros(len(words), np.uint16)
-    marks[first], marks[last], marks[first & last] = normalise.FIRST, normalise.LAST, normalise.ONLY
+    step = np.uint16(normalise.LAST - normalise.FIRST)  # and from the last of a word to the only one
+    marks = (first | last) * np.uint16(normalise.FIRST) + last * step + (first & last) * step
     left[words] += marks
     codes = left[left != 0]
     return Keys(codes, np.flatnonzero(codes == END))
