@@ -196,3 +196,37 @@ rule categorise:
         stage(
             "belle categorise {input.rows} {input.model} {output.rows} {output.report}"
         )
+
+
+rule webtext:
+    output:
+        "data/webtext/{webtext}.jsonl",
+    log:
+        "logs/webtext-{webtext}.log",
+    wildcard_constraints:
+        webtext=registry.names("webtext"),
+    params:
+        settings=registry.value("webtext.{webtext}"),
+    shell:
+        stage("belle webtext {output} {params.settings}")
+
+
+rule clean_text:
+    input:
+        documents=registry.path("{path}", path="texts.{text}.documents"),
+        reference=registry.path("{path}", path="texts.{text}.reference"),
+    output:
+        documents="data/text/{text}.jsonl",
+        report=metric("data/text/{text}.report.json"),
+        rejects="data/text/{text}.rejects.jsonl",
+    log:
+        "logs/clean_text-{text}.log",
+    wildcard_constraints:
+        text=registry.names("texts"),
+    params:
+        settings=registry.settings("clean_text", "texts.{text}"),
+    shell:
+        stage(
+            "belle clean_text {input.documents:q} {input.reference:q} {output.documents} {output.report}"
+            " {output.rejects} {params.settings}"
+        )

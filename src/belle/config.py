@@ -29,6 +29,7 @@ from belle.entries import (
     ReleasedModel,
     ScratchBase,
     Table,
+    Text,
     TrainedModel,
 )  # fmt: skip
 from belle.errors import InputError
@@ -40,6 +41,7 @@ from belle.settings import (
     Budget,
     Classifier,
     Clean,
+    CleanText,
     Corpus,
     Evalset,
     Generate,
@@ -50,6 +52,7 @@ from belle.settings import (
     Pace,
     Section,
     Sft,
+    Webtext,
 )  # fmt: skip
 
 RESERVED_ENDINGS = ("-gptq", "-enc")
@@ -66,6 +69,7 @@ class Params(Section):
     evals: dict[Name, Eval]
     tables: dict[Name, Table]
     categories: dict[Name, Categories]
+    texts: dict[Name, Text]
     corpus: dict[Name, Corpus]
     evalset: dict[Name, Evalset]
     generate: dict[Name, Generate]
@@ -73,6 +77,8 @@ class Params(Section):
     label: dict[Name, Label]
     classifier: dict[Name, Classifier]
     clean: dict[Name, Clean]
+    webtext: dict[Name, Webtext]
+    clean_text: dict[Name, CleanText]
     base: dict[Name, Base]
     sft: dict[Name, Sft]
     gptq: Gptq
@@ -143,7 +149,7 @@ def _fields_at(raw: Any, path: list[str]) -> list[str]:
         }  # fmt: skip
         model = kinds.get(kind)
     elif path:
-        registry = {"evals": Eval, "tables": Table, "categories": Categories}
+        registry = {"evals": Eval, "tables": Table, "categories": Categories, "texts": Text}
         model = {**SECTIONS, **registry, "pace": Pace, "budget": Budget}.get(path[0])
     return list(model.model_fields) if model else []
 
@@ -211,6 +217,8 @@ def _reference_faults(params: Params) -> list[tuple[list[str], str]]:
         known(["tables", name, "eval"], table.eval, "evaluation set", list(params.evals))
         for model_name in table.models:
             known(["tables", name, "models"], model_name, "base or model", params.scored_names())
+    for name, text in params.texts.items():
+        known(["texts", name, "clean_text"], text.clean_text, "recipe of clean_text", list(params.clean_text))
     for name in params.default_tables:
         known(["default_tables"], name, "table", list(params.tables))
     for name, loop in params.models.items():

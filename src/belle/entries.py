@@ -62,6 +62,14 @@ class LocalDataset(Section):
     clean: str
 
 
+class Text(Section):
+    """Documents for pretraining: raw ones, what good ones are like, and how they are cleaned."""
+
+    documents: str
+    reference: str
+    clean_text: str
+
+
 class ScratchBase(Section):
     """A tiny base model trained here from scratch."""
 

@@ -112,6 +112,35 @@ class Clean(Section):
     max_output_chars: PositiveInt
 
 
+class Webtext(Section):
+    """How many raw web documents the tiny world has, and which share has a fault as a whole."""
+
+    documents: PositiveInt
+    fault_share: Fraction
+    seed: Count
+
+
+class CleanText(Section):
+    """What a document for pretraining must be; a 0 as the least, or where it says so, switches a filter off."""
+
+    languages: Annotated[list[str], Field(min_length=1)]
+    line_filters: list[str]
+    min_line_chars: Count
+    min_letter_share: Fraction
+    max_documents_of_line: Count
+    min_chars: Count
+    max_chars: PositiveInt
+    min_ideograph_share: Fraction
+    max_symbol_share: Fraction
+    max_repetition: Fraction
+    min_stop_share: Fraction
+    min_sentence_ends: Fraction
+    max_perplexity: Annotated[float, Field(ge=0)]
+    min_quality: Fraction
+    training_documents: PositiveInt
+    max_rejects: Count
+
+
 class Base(Section):
     """A tiny LLaMA-shaped model and its pretraining."""
 
@@ -223,6 +252,8 @@ SECTIONS: dict[str, type[Section]] = {
     "label": Label,
     "classifier": Classifier,
     "clean": Clean,
+    "webtext": Webtext,
+    "clean_text": CleanText,
     "base": Base,
     "sft": Sft,
     "gptq": Gptq,

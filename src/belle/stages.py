@@ -156,6 +156,23 @@ def clean(args: Arguments) -> None:
     )  # fmt: skip
 
 
+def webtext(args: Arguments) -> None:
+    """Write raw web documents of the tiny world, with every fault that cleaning looks for."""
+    from belle.data.text.webtext import webtext
+
+    webtext(out=args.out, **keywords(args, sections.Webtext))
+
+
+def clean_text(args: Arguments) -> None:
+    """Clean documents for pretraining; each document and line ends as kept or as a counted reason."""
+    from belle.data.text.clean_text import clean_text
+
+    clean_text(
+        documents=args.documents, reference=args.reference, out=args.out, report=args.report, rejects=args.rejects,
+        **keywords(args, sections.CleanText),
+    )  # fmt: skip
+
+
 def base(args: Arguments) -> None:
     """Train a tokenizer and a tiny LLaMA-shaped base model from scratch."""
     numeric_environment(args.threads)
@@ -247,6 +264,8 @@ STAGES: dict[str, tuple[Command, str]] = {
     "label": (label, "rows_of prompts out report --ledger"),
     "classifier": (classifier, "labels out report"),
     "categorise": (categorise, "raw model out report"),
+    "webtext": (webtext, "out"),
+    "clean_text": (clean_text, "documents reference out report rejects"),
     "base": (base, "corpus out checkpoints"),
     "encrypt": (encrypt, "plain key out"),
     "decrypt": (decrypt, "encrypted key out"),

@@ -90,6 +90,8 @@ def test_keys_of_many_texts_are_the_keys_of_each():
     every = [chr(code) for code in range(0x32400)]
     texts = [
         "", "，。", "a", "a b", "ab，cd", "使用Python3.11，很好", "\0乾\0淨", "ﬁ㏂Ⅻ", "\ud800坏", "\U000e0100",
+        "a😀b", "好😀好",
+        "𠀀𠮷", "温度37℃，5㎡", "x\ud83d\ude00y", "\uffff1",
         *("".join(every[start : start + 50]) for start in range(0, len(every), 50)),
         *("x" + character + "1" for character in every[:0x3400]),
     ]  # fmt: skip
@@ -189,6 +191,13 @@ def test_the_texts_of_a_row_are_looked_at_one_by_one(index):
     assert [overlap and overlap.id for overlap in found] == [None, "5", "5", None]
     assert index.check([]) == []
     assert index.check([[], []]) == [None, None]
+
+
+def test_one_character_over_and_over_is_no_trap():
+    index = Contamination(["哈" * 300, "哈" * 200 + "嘿" * 13, "请写一个笑话，里面要有很多很多的哈哈哈哈"])
+    overlap = index.overlap("哈" * 20_000)
+    assert (overlap.id, overlap.of_text, overlap.run) == ("0", 1.0, 300)
+    assert index.overlap("嘿哈" * 20_000) is None
 
 
 def test_of_several_overlaps_the_one_that_says_most():

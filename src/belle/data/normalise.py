@@ -16,7 +16,11 @@ from belle.data.variants import SIMPLIFIED
 _WORD = re.compile("[0-9a-z]+")
 _NO_SIGNS = frozenset("|~")
 _FORMS = {**SIMPLIFIED, "+": "＋", "<": "＜", "=": "＝", ">": "＞"}  # no sign among the codes of ASCII's words
+_LAST_OF_PLANE = "\uffff"
 _REMEMBERED = 1 << 16
+
+RARE = "㐀"
+"""Stands for every letter outside the basic plane, so that a character of a key is 16 bits: they are rare."""
 
 FIRST, LAST = 0xE000, 0xE080
 """Where in Unicode's private area the first and the last character of a word stand, by their ASCII codes."""
@@ -33,7 +37,8 @@ def letters(character: str) -> str:
             for part in unicodedata.normalize("NFKD", now)
             if part.isalnum() or (unicodedata.category(part) == "Sm" and part not in _NO_SIGNS)
         )
-        then = "".join(_FORMS.get(part, part) for part in unicodedata.normalize("NFC", kept.casefold()))
+        folded = unicodedata.normalize("NFC", kept.casefold())
+        then = "".join(_FORMS.get(part, part) if part <= _LAST_OF_PLANE else RARE for part in folded)
         if then == now:
             return now
         now = then

@@ -8,17 +8,18 @@ text that holds it whole, or, where it is too short for that to say anything, wi
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, chain
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from belle.data import normalise
 from belle.data.contamination import codes
-from belle.data.contamination.grams import Longs, Places, Sieve
+from belle.data.contamination.grams import Places, Sieve
 from belle.errors import InputError
 from belle.records import load_eval
 
@@ -49,8 +50,16 @@ class Overlap:
     contaminates: bool
 
 
-_Ranked = tuple[tuple[bool, float, float, int, int], Overlap]
-"""An overlap behind what says how much it says: most is greatest, the number of the question negative."""
+class _Found(NamedTuple):
+    """An overlap, so ordered that the one that says most is the greatest."""
+
+    contaminates: bool
+    share: float
+    of_question: float
+    run: int
+    minus_number: int
+    of_text: float
+    begin: int
 
 
 class Contamination:
@@ -98,10 +107,10 @@ class Contamination:
         self._longest_same = max(map(len, self._same), default=0)
         # Hashes beside one text of all keys take 20 bytes an n-gram; a dictionary of strings would take 200.
         self._text = "\n".join(self._keys)
-        self._starts = np.array([0, *accumulate(len(key) + 1 for key in self._keys)])
+        self._starts = [0, *accumulate(len(key) + 1 for key in self._keys)]
         self._places = Places(self._text, gram)
         long = (key for key in self._keys if len(key) >= gram)
-        self._sieve = Sieve(long, self._short, self._places, gram=gram, least=short)
+        self._sieve = Sieve(long, self._short, gram=gram, least=short)
 
     @classmethod
     def load(cls, evals: Mapping[str, Path], *, answers: int = 0, **settings: Any) -> Contamination:
@@ -143,58 +152,74 @@ class Contamination:
         texts = list(chain.from_iterable(rows))
         row_ends = list(accumulate(map(len, rows)))
         text_ends = list(accumulate(map(len, texts)))
-        best: dict[int, _Ranked] = {}
+        best: dict[int, _Found] = {}
         begin = 0
         while begin < len(texts):
             before = text_ends[begin - 1] if begin else 0
             end = bisect_right(text_ends, before + _PORTION, begin + 1)
-            for text, overlap in self._of(codes.keys(texts[begin:end])):
+            for text, found in self._of(codes.keys(texts[begin:end])):
                 row = bisect_right(row_ends, begin + text)
-                if row not in best or overlap[0] > best[row][0]:
-                    best[row] = overlap
+                best[row] = max(found, best.get(row, found))
             begin = end
-        return [best[number][1] if number in best else None for number in range(len(rows))]
+        return [self._told(best[number]) if number in best else None for number in range(len(rows))]
 
-    def _of(self, keys: codes.Keys) -> Iterator[tuple[int, _Ranked]]:
+    def _of(self, keys: codes.Keys) -> Iterator[tuple[int, _Found]]:
         """The overlaps of each text, in any order."""
         sharing, holding = self._sieve.suspects(keys)
-        for text in sharing:
-            yield from ((text, overlap) for overlap in self._sharing(keys.key(text)))
+        if sharing:
+            yield from self._sharing(keys, sharing)
         for text, short in holding:
             key = keys.key(text)
             if short in key:
-                starts = np.array([start for start in range(len(key)) if key.startswith(short, start)])
-                yield text, self._ranked(self._short[short], 1.0, _covered(starts, len(short)) / len(key), short)
+                starts = [start for start in range(len(key)) if key.startswith(short, start)]
+                yield text, self._found(self._short[short], 1.0, _covered(starts, len(short)) / len(key), 0, len(short))
         if self._same:
             lengths = np.diff(keys.ends, prepend=-1) - 1
             for text in np.flatnonzero((lengths > 0) & (lengths <= self._longest_same)).tolist():
                 key = keys.key(text)
                 if key in self._same:
-                    yield text, self._ranked(self._same[key], 1.0, 1.0, key)
+                    yield text, self._found(self._same[key], 1.0, 1.0, 0, len(key))
 
-    def _sharing(self, key: str) -> Iterator[_Ranked]:
-        """The overlap of a text with each question that shares an n-gram with it."""
-        here, there = self._places.shared(key)
-        numbers = np.searchsorted(self._starts, there, "right") - 1
-        for number in np.unique(numbers).tolist():
-            mine = numbers == number
-            question = self._keys[number]
-            starts = np.unique(there[mine]) - self._starts[number]
-            begin, end = _longest(starts, self.gram)
-            yield self._ranked(
-                number,
-                _covered(starts, self.gram) / len(question),
-                _covered(np.unique(here[mine]), self.gram) / len(key),
-                question[begin:end],
-            )
+    def _sharing(self, keys: codes.Keys, texts: list[int]) -> Iterator[tuple[int, _Found]]:
+        """The overlaps of texts with the questions that share an n-gram with them."""
+        parts = [keys.codes[keys.start(text) : keys.ends[text] + 1] for text in texts]
+        lengths = [len(part) - 1 for part in parts]
+        here, there = self._places.shared(np.concatenate(parts))
+        ends = list(accumulate(length + 1 for length in lengths))
+        places = {gram: self._by_question(found) for gram, found in there.items()}
+        starts: defaultdict[tuple[int, int], list[int]] = defaultdict(list)
+        grams: defaultdict[tuple[int, int], set[bytes]] = defaultdict(set)
+        for start, gram in here:
+            owner = bisect_right(ends, start)
+            for number in places[gram]:
+                starts[owner, number].append(start)
+                grams[owner, number].add(gram)
+        for (owner, number), mine in starts.items():
+            its = sorted(place for gram in grams[owner, number] for place in places[gram][number])
+            begin, end = _longest(its, self.gram)
+            of_question = _covered(its, self.gram) / len(self._keys[number])
+            of_text = _covered(mine, self.gram) / lengths[owner]
+            yield texts[owner], self._found(number, of_question, of_text, begin, end - begin)
 
-    def _ranked(self, number: int, of_question: float, of_text: float, stretch: str) -> _Ranked:
-        share, run = max(of_question, of_text), len(stretch)
+    def _by_question(self, places: list[int]) -> dict[int, list[int]]:
+        """Places in the text of all keys, as places in the questions' own."""
+        found: dict[int, list[int]] = {}
+        for place in places:
+            number = bisect_right(self._starts, place) - 1
+            found.setdefault(number, []).append(place - self._starts[number])
+        return found
+
+    def _found(self, number: int, of_question: float, of_text: float, begin: int, run: int) -> _Found:
         contaminates = of_question >= self.share or of_text >= self.text_share or 0 < self.run <= run
-        overlap = Overlap(
-            self.ids[number], share, of_question, of_text, run, normalise.shown(stretch), contaminates
+        return _Found(contaminates, max(of_question, of_text), of_question, run, -number, of_text, begin)
+
+    def _told(self, found: _Found) -> Overlap:
+        number = -found.minus_number
+        stretch = self._keys[number][found.begin : found.begin + found.run]
+        return Overlap(
+            self.ids[number], found.share, found.of_question, found.of_text, found.run, normalise.shown(stretch),
+            found.contaminates,
         )  # fmt: skip
-        return (contaminates, share, of_question, run, -number), overlap
 
 
 def _check_settings(gram: int, share: float, text_share: float, run: int, short: int) -> None:
@@ -210,15 +235,22 @@ def _check_settings(gram: int, share: float, text_share: float, run: int, short:
             raise InputError(f"must be {wanted}, found {found}", where=f"contamination.{name}")
 
 
-def _covered(starts: Longs, length: int) -> int:
+def _covered(starts: list[int], length: int) -> int:
     """How many characters lie in stretches of ``length`` from ``starts``, which ascend."""
-    return int(np.minimum(np.diff(starts), length).sum()) + length
+    covered, end = 0, starts[0]
+    for start in starts:
+        covered += start + length - max(start, end)
+        end = start + length
+    return covered
 
 
-def _longest(starts: Longs, length: int) -> tuple[int, int]:
+def _longest(starts: list[int], length: int) -> tuple[int, int]:
     """Begin and end of the longest stretch that such stretches cover without a gap, the first of several."""
-    gaps = np.flatnonzero(np.diff(starts) > length)
-    begins = starts[np.concatenate([[0], gaps + 1])]
-    ends = starts[np.concatenate([gaps, [len(starts) - 1]])] + length
-    most = int(np.argmax(ends - begins))
-    return int(begins[most]), int(ends[most])
+    best = begin, end = starts[0], starts[0] + length
+    for start in starts:
+        if start > end:
+            begin = start
+        end = start + length
+        if end - begin > best[1] - best[0]:
+            best = begin, end
+    return best
