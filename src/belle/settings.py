@@ -82,10 +82,14 @@ class Label(Section):
 
 
 class Classifier(Section):
-    """A linear classifier of texts over hashed runs of 1 to ``ngrams`` characters, in 2 to the ``bits`` places."""
+    """A linear classifier of texts over hashed runs of 1 to ``ngrams`` characters, in 2 to the ``bits`` places.
+
+    A text is learnt from until its category is ahead by ``margin`` for each of its runs; learning once gives 2.
+    """
 
     ngrams: Annotated[int, Field(ge=1, le=5)]
     bits: Annotated[int, Field(ge=8, le=22)]
+    margin: Count
     epochs: PositiveInt
     held_out: Annotated[float, Field(gt=0, lt=1)]
     seed: Count
