@@ -71,7 +71,8 @@ rule ask:
 
 rule fetch_dataset:
     output:
-        "data/raw/{dataset}.jsonl",
+        rows="data/raw/{dataset}.jsonl",
+        report="data/raw/{dataset}.report.json",
     log:
         "logs/fetch_dataset-{dataset}.log",
     wildcard_constraints:
@@ -84,24 +85,57 @@ rule fetch_dataset:
         hub=registry.value("datasets.{dataset}.hub"),
         revision=registry.value("datasets.{dataset}.revision"),
         split=registry.value("datasets.{dataset}.split"),
+        format=registry.value("datasets.{dataset}.format"),
+        licence=registry.value("datasets.{dataset}.licence"),
     shell:
         stage(
-            "belle fetch_dataset {params.hub} {output} --revision {params.revision} --split {params.split}"
+            "belle fetch_dataset {params.hub} {output.rows} {output.report} {params.format} {params.licence}"
+            " --revision {params.revision} --split {params.split}"
         )
 
 
+rule import_dataset:
+    input:
+        path=registry.path("{path}", path="datasets.{dataset}.path"),
+        categories=registry.path("{path}", path="datasets.{dataset}.categories"),
+    output:
+        rows="data/raw/{dataset}.jsonl",
+        report="data/raw/{dataset}.report.json",
+    log:
+        "logs/import_dataset-{dataset}.log",
+    wildcard_constraints:
+        dataset=registry.names("datasets", kind="local"),
+    params:
+        format=registry.value("datasets.{dataset}.format"),
+        licence=registry.value("datasets.{dataset}.licence"),
+        categories=registry.value("datasets.{dataset}.categories"),
+    shell:
+        stage(
+            "belle import_dataset {output.rows} {output.report} {params.format} {params.licence}"
+            " {input.path:q} {input.categories:q}"
+        )
+
+
+# What it saw and decided lies in .belle/memory, outside of every output: after an edit only new rows are looked at.
 rule clean:
     input:
-        "data/raw/{dataset}.jsonl",
+        rows="data/raw/{dataset}.jsonl",
+        evals=registry.through(
+            "clean", "datasets.{dataset}", "decontaminate", "evals.{name}.path"
+        ),
     output:
         rows="data/clean/{dataset}.jsonl",
         report=metric("data/clean/{dataset}.report.json"),
+        rejects="data/clean/{dataset}.rejects.jsonl",
     log:
         "logs/clean-{dataset}.log",
     params:
         settings=registry.settings("clean", "datasets.{dataset}"),
     shell:
-        stage("belle clean {input} {output.rows} {output.report} {params.settings}")
+        stage(
+            "belle clean {input.rows} {output.rows} {output.report} {output.rejects}"
+            " .belle/memory/clean-{wildcards.dataset} {input.evals:q} {params.settings}"
+        )
 
 
 rule label:

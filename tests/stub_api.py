@@ -13,6 +13,8 @@ from typing import Any
 
 from aiohttp import web
 
+from trials.storm.desk import Desk
+
 Answer = Callable[[dict[str, Any]], str]
 Fault = Callable[[int], web.StreamResponse | str | None]
 
@@ -46,10 +48,11 @@ def completion(text: str, finish_reason: str = "stop") -> dict[str, Any]:
 
 
 class StubApi:
-    """``fault(n)`` may answer the n-th post of a digest (from 0) in place of ``answer``.
+    """``fault(n)`` may answer the n-th post of a digest (from 0) in place of ``answer``; ``choose(body)`` may, too.
 
-    It may also be "drop" (the connection is cut) or "stall". After ``hold_after`` answers the rest wait for
-    ``release``; who has hung up by then gets no answer and counts for none.
+    It may also be "drop" (the connection is cut), "cut" (it is cut inside the body) or "stall". ``desk`` is its Batch
+    API, whose answers are those of ``answer``, or of ``batch_fault(n, body)`` as (status, body). After ``hold_after``
+    answers the rest wait for ``release``; who has hung up by then gets no answer and counts for none.
     """
 
     def __init__(
@@ -68,6 +71,9 @@ class StubApi:
         self.keys: set[str] = set()
         self.under_way = self.most_under_way = self.started = 0
         self.url = ""
+        self.choose: Callable[[dict[str, Any]], Any] | None = None
+        self.batch_fault: Callable[[int, dict[str, Any]], tuple[int, Any] | None] | None = None
+        self.desk = Desk(self._answer_in_batch)
 
     def __enter__(self) -> "StubApi":
         ready = threading.Event()
@@ -90,6 +96,7 @@ class StubApi:
         self._released = asyncio.Event()
         app = web.Application()
         app.router.add_post("/v1/chat/completions", self._post)
+        app.router.add_routes(self.desk.routes())
         runner = web.AppRunner(app, shutdown_timeout=0.1)
         await runner.setup()
         site = web.TCPSite(runner, "127.0.0.1", 0)
@@ -120,14 +127,34 @@ class StubApi:
             await asyncio.sleep(0.1)
             if request.transport is None:
                 return web.Response()
-        fault = self.fault(earlier) if self.fault else None
+        fault = self.fault(earlier) if self.fault else self.choose(body) if self.choose else None
         if fault == "drop":
             assert request.transport
             request.transport.abort()
             return web.Response()
+        if fault == "cut":
+            return await self._cut(request, json.dumps(completion(self.answer(body))).encode())
         if fault == "stall":
             await asyncio.sleep(30)
         if isinstance(fault, web.StreamResponse):
             return fault
         self.answered[digest] += 1
         return web.json_response(completion(self.answer(body)))
+
+    async def _cut(self, request: web.Request, whole: bytes) -> web.StreamResponse:
+        """Send half of a body that was said to be whole."""
+        response = web.StreamResponse(headers={"Content-Length": str(len(whole)), "Content-Type": "application/json"})
+        await response.prepare(request)
+        await response.write(whole[: len(whole) // 2])
+        assert request.transport
+        request.transport.close()
+        return response
+
+    def _answer_in_batch(self, digest: str, body: dict[str, Any]) -> tuple[int, Any]:
+        earlier = self.posts[digest]
+        self.posts[digest] += 1
+        self.bodies.append(body)
+        if self.batch_fault and (found := self.batch_fault(earlier, body)) is not None:
+            return found
+        self.answered[digest] += 1
+        return 200, completion(self.answer(body))

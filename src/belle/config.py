@@ -23,6 +23,7 @@ from belle.entries import (
     Eval,
     GeneratedDataset,
     HubBase,
+    LocalDataset,
     Model,
     PublishedDataset,
     ReleasedModel,
@@ -107,7 +108,7 @@ class Params(Section):
         return [*(f"models/{model}" for _, model in rows), *results]
 
 
-_POSSIBLE_KIND = re.compile(r"^(generated|asked|published|scratch|hub|trained|released)$")
+_POSSIBLE_KIND = re.compile(r"^(generated|asked|published|local|scratch|hub|trained|released)$")
 
 
 def _close(word: str, known: list[str]) -> str:
@@ -123,8 +124,9 @@ def _fields_at(raw: Any, path: list[str]) -> list[str]:
     if len(path) >= 2 and path[0] in {"datasets", "bases", "models"}:
         kind = raw.get(path[0], {}).get(path[1], {}).get("kind")
         kinds: dict[str, Any] = {
-            "generated": GeneratedDataset, "asked": AskedDataset, "published": PublishedDataset, "scratch": ScratchBase,
-            "hub": HubBase, "trained": TrainedModel, "released": ReleasedModel,
+            "generated": GeneratedDataset, "asked": AskedDataset, "published": PublishedDataset,
+            "local": LocalDataset, "scratch": ScratchBase, "hub": HubBase, "trained": TrainedModel,
+            "released": ReleasedModel,
         }  # fmt: skip
         model = kinds.get(kind)
     elif path:
@@ -171,6 +173,9 @@ def _reference_faults(params: Params) -> list[tuple[list[str], str]]:
         known(["categories", name, "dataset"], found.dataset, "dataset", list(params.datasets))
         known(["categories", name, "label"], found.label, "recipe of label", list(params.label))
         known(["categories", name, "classifier"], found.classifier, "recipe of classifier", list(params.classifier))
+    for name, cleaning in params.clean.items():
+        for eval_name in cleaning.decontaminate:
+            known(["clean", name, "decontaminate"], eval_name, "evaluation set", list(params.evals))
     for name, base in params.bases.items():
         if isinstance(base, ScratchBase):
             known(["bases", name, "corpus"], base.corpus, "recipe of corpus", list(params.corpus))
@@ -233,7 +238,7 @@ def load_overridden(path: Path, overrides: dict[str, Any], checkout: str) -> tup
         InputError: values refused, all in one message.
     """
     raw = strict_yaml.load(path)
-    for section, field in (("datasets", "seeds"), ("evals", "path"), ("sft", "deepspeed")):
+    for section, field in (("datasets", "seeds"), ("datasets", "path"), ("evals", "path"), ("sft", "deepspeed")):
         for entry in raw[section].values():
             if _of_checkout(path.parent, entry.get(field), set(raw["evalset"])):
                 entry[field] = f"{checkout}/{entry[field]}"

@@ -30,6 +30,15 @@ class AskedDataset(Section):
     clean: str
 
 
+RowFormat = Literal[
+    "auto", "instruction", "input-target", "belle-multiturn", "role-dialogue", "sharegpt", "messages", "moss",
+    "moss-text", "text", "text-lines", "text-files",
+]  # fmt: skip
+"""How the rows of a data set are laid out; ``auto`` tells it from the rows."""
+Licence = Annotated[str, Field(pattern=r"^[\w.+-]+$")]
+"""As the hub or SPDX names it: ``gpl-3.0``, ``cc-by-nc-4.0``; ``unknown`` where nobody said."""
+
+
 class PublishedDataset(Section):
     """Rows published on the Hugging Face hub (or a local folder that ``datasets`` can load)."""
 
@@ -37,7 +46,19 @@ class PublishedDataset(Section):
     hub: HubName
     revision: HubName
     split: Annotated[str, Field(pattern=r"^[\w\[\]:%.-]+$")]
-    licence: str
+    format: RowFormat
+    licence: Licence
+    clean: str
+
+
+class LocalDataset(Section):
+    """Rows in a file or folder here; ``categories`` is empty, or the file that has the category of each row's id."""
+
+    kind: Literal["local"]
+    path: Annotated[str, Field(min_length=1)]
+    categories: Annotated[list[str], Field(max_length=1)]
+    format: RowFormat
+    licence: Licence
     clean: str
 
 
@@ -106,6 +127,6 @@ class Categories(Section):
     classifier: str
 
 
-Dataset = Annotated[GeneratedDataset | AskedDataset | PublishedDataset, Field(discriminator="kind")]
+Dataset = Annotated[GeneratedDataset | AskedDataset | PublishedDataset | LocalDataset, Field(discriminator="kind")]
 BaseEntry = Annotated[ScratchBase | HubBase, Field(discriminator="kind")]
 Model = Annotated[TrainedModel | ReleasedModel, Field(discriminator="kind")]

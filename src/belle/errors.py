@@ -36,3 +36,13 @@ class InputError(BelleError):
     """A value that a person or a file gave and that we refuse before any work."""
 
     exit_status = 2
+
+
+def shown(value: object, longest: int = 60) -> str:
+    """A value as a message shows it: on one line and cut, however long it is."""
+    if isinstance(value, str | bytes | list | dict) and len(value) > longest:
+        if isinstance(value, str | bytes):
+            return f"{value[:longest]!r}… ({len(value)} {'characters' if isinstance(value, str) else 'bytes'})"
+        return f"a {type(value).__name__} of {len(value)} items"
+    text = repr(value)
+    return text if len(text) <= longest else f"{text[:longest]}…"

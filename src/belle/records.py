@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from belle import jsonl
-from belle.errors import InputError
+from belle.errors import InputError, shown
 
 INSTRUCTION_CLASSES = (
     "math", "code", "cot", "classification", "extract", "rewrite",
@@ -53,15 +53,53 @@ class Turn:
     text: str
 
 
+_OTHER_SCHEMA = "another schema than this loader's"
+
+
 def _text(row: jsonl.Row, key: str, where: str, *, empty: bool = False) -> str:
     value = row.get(key)
     if not isinstance(value, str) or (not value.strip() and not empty):
-        found = "nothing" if value is None else repr(value)
+        found = "nothing" if value is None else shown(value)
         raise InputError(
             f"`{key}` must be {'text' if empty else 'text that is not empty'}, found {found}",
             where=where,
-            cause="another schema than this loader's",
+            cause=_OTHER_SCHEMA,
             fix=f"give every row a `{key}`",
+        )
+    return value
+
+
+def _plain(row: jsonl.Row, key: str, where: str, *, empty: bool = False) -> str:
+    """Text that can be asked, hashed and written: a half of a surrogate pair or a NUL is in no real one."""
+    value = _text(row, key, where, empty=empty)
+    if not value.isascii():
+        try:
+            value.encode()
+        except UnicodeEncodeError as error:
+            raise InputError(
+                f"`{key}` holds half a character, {value[error.start]!r} at {error.start}",
+                where=where,
+                cause="a text that was cut between the two halves of an emoji",
+                fix="write that text again",
+            ) from None
+    if "\0" in value:
+        raise InputError(
+            f"`{key}` holds NUL at {value.index(chr(0))}",
+            where=where,
+            cause="a damaged text",
+            fix="write that text again",
+        )
+    return value
+
+
+def _name(row: jsonl.Row, key: str, where: str) -> str:
+    value = _plain(row, key, where)
+    if not value.isprintable():
+        raise InputError(
+            f"`{key}` must be one line, found {shown(value)}",
+            where=where,
+            cause="a text that took the place of a name",
+            fix="give it a name without line ends",
         )
     return value
 
@@ -73,26 +111,44 @@ def load_seeds(path: Path) -> list[SeedTask]:
         InputError: a field is missing or of the wrong type, an id comes twice, or the file is empty.
     """
     seeds: dict[str, SeedTask] = {}
+    rows: dict[str, int] = {}
     for number, row in enumerate(jsonl.read(path, "seed tasks"), 1):
         where = f"{path}, row {number}"
         instances = row.get("instances")
         if not isinstance(instances, list) or not instances or not isinstance(instances[0], dict):
-            raise InputError("`instances` must be a list of at least one {input, output}", where=where)
+            raise InputError(
+                f"`instances` must be a list of at least one {{input, output}}, found {shown(instances)}",
+                where=where,
+                cause=_OTHER_SCHEMA,
+                fix='write "instances": [{"input": "…", "output": "…"}]',
+            )
         if not isinstance(row.get("is_classification"), bool):
-            raise InputError("`is_classification` must be true or false", where=where)
+            raise InputError(
+                f"`is_classification` must be true or false, found {shown(row.get('is_classification'))}",
+                where=where,
+                cause=_OTHER_SCHEMA,
+                fix="write true or false, without quotes",
+            )
         seed = SeedTask(
-            id=_text(row, "id", where),
-            name=_text(row, "name", where),
-            instruction=_text(row, "instruction", where),
-            input=_text(instances[0], "input", where, empty=True),
-            output=_text(instances[0], "output", where),
+            id=_name(row, "id", where),
+            name=_plain(row, "name", where),
+            instruction=_plain(row, "instruction", where),
+            input=_plain(instances[0], "input", where, empty=True),
+            output=_plain(instances[0], "output", where),
             is_classification=row["is_classification"],
         )
         if seed.id in seeds:
-            raise InputError(f"the id {seed.id!r} comes twice", where=where, fix="give every seed its own id")
-        seeds[seed.id] = seed
+            raise InputError(
+                f"`id`: {shown(seed.id)} comes twice, first in row {rows[seed.id]}",
+                where=where,
+                cause="two seed files put together, or a row that was copied",
+                fix="give every seed its own id",
+            )
+        seeds[seed.id], rows[seed.id] = seed, number
     if not seeds:
-        raise InputError("no seed tasks in it", where=str(path))
+        raise InputError(
+            "no seed tasks in it", where=str(path), cause="a file that was not written to its end", fix="copy it again"
+        )
     return list(seeds.values())
 
 
@@ -110,24 +166,37 @@ def load_eval(path: Path) -> list[EvalRow]:
         InputError: a field is missing or of the wrong type, a question comes twice, or the file is empty.
     """
     rows: dict[str, EvalRow] = {}
+    first: dict[str, int] = {}
     for number, row in enumerate(jsonl.read(path, "evaluation set"), 1):
         where = f"{path}, row {number}"
-        question = _text(row, "question", where)
+        question = _plain(row, "question", where)
         split = row.get("split", "")
         if not isinstance(split, str):
-            raise InputError(f"`split` must be text, found {split!r}", where=where)
+            raise InputError(
+                f"`split` must be text, found {shown(split)}",
+                where=where,
+                cause=_OTHER_SCHEMA,
+                fix="name the kind of the row, or leave `split` out",
+            )
         record = EvalRow(
             id="e-" + hashlib.sha256(question.encode()).hexdigest()[:12],
             question=question,
-            cls=class_name(_text(row, "class", where)),
-            std_answer=_text(row, "std_answer", where, empty=True),
+            cls=class_name(_plain(row, "class", where)),
+            std_answer=_plain(row, "std_answer", where, empty=True),
             split=split,
         )
         if record.id in rows:
-            raise InputError(f"the question {question[:30]!r}… comes twice", where=where)
-        rows[record.id] = record
+            raise InputError(
+                f"`question`: {shown(question, 30)} comes twice, first in row {first[record.id]}",
+                where=where,
+                cause="two sets put together, or a row that was copied",
+                fix="leave one of them",
+            )
+        rows[record.id], first[record.id] = record, number
     if not rows:
-        raise InputError("no rows in it", where=str(path))
+        raise InputError(
+            "no rows in it", where=str(path), cause="a file that was not written to its end", fix="copy it again"
+        )
     return list(rows.values())
 
 
@@ -145,12 +214,23 @@ def turns(row: jsonl.Row, where: str) -> list[Turn]:
         question = _text(row, "instruction", where) + _text({"input": "", **row}, "input", where, empty=True)
         return [Turn("human", question), Turn("assistant", _text(row, "output", where))]
     if not isinstance(conversations, list) or len(conversations) < 2 or len(conversations) % 2:
-        raise InputError("`conversations` must hold an even number of turns, at least 2", where=where)
+        found = f"{len(conversations)} of them" if isinstance(conversations, list) else shown(conversations)
+        raise InputError(
+            f"`conversations` must hold an even number of turns, at least 2, found {found}",
+            where=where,
+            cause="a question without its answer, or another schema",
+            fix="end every conversation with an answer; `import_dataset` drops and counts those that do not",
+        )
     result = []
     for position, turn in enumerate(conversations):
         expected = ("human", "assistant")[position % 2]
         if not isinstance(turn, dict) or turn.get("from") != expected:
-            found = turn.get("from") if isinstance(turn, dict) else turn
-            raise InputError(f"turn {position + 1} must be from {expected!r}, found {found!r}", where=where)
-        result.append(Turn(expected, _text(turn, "value", where)))
+            found = shown(turn.get("from") if isinstance(turn, dict) else turn)
+            raise InputError(
+                f"`conversations`: turn {position + 1} must be from {expected!r}, found {found}",
+                where=where,
+                cause="roles under other names, or two turns of one role in a row",
+                fix="import the file as a dataset of kind `local`, which knows other names",
+            )
+        result.append(Turn(expected, _text(turn, "value", f"{where}, turn {position + 1}")))
     return result

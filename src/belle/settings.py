@@ -96,10 +96,15 @@ class Classifier(Section):
 
 
 class Clean(Section):
-    """Which filters a raw row must pass, and how new it must be."""
+    """Which filters a raw row must pass, what it must not overlap with, and how new it must be."""
 
     filters: list[str]
+    decontaminate: list[Name]
+    contamination_share: Fraction
+    contamination_text_share: Fraction
+    contamination_run: Count
     compare: Literal["instruction", "instruction+input"]
+    near_duplicate_threshold: Annotated[float, Field(gt=0, le=2)]
     novelty_threshold: Annotated[float, Field(gt=0, le=2)]
     min_output_chars: Count
     max_output_chars: PositiveInt

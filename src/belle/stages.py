@@ -61,9 +61,26 @@ def evalset(args: Arguments) -> None:
 
 def fetch_dataset(args: Arguments) -> None:
     """Fetch a published data set by its hub name (or a local folder) as raw rows."""
-    from belle.data.fetch_dataset import fetch_dataset
+    from belle.data.importing.fetch_dataset import fetch_dataset
 
-    fetch_dataset(hub=args.hub, out=args.out, revision=args.revision, split=args.split)
+    fetch_dataset(
+        hub=args.hub, out=args.out, report=args.report, revision=args.revision, split=args.split,
+        format=args.format, licence=args.licence,
+    )  # fmt: skip
+
+
+def import_dataset(args: Arguments) -> None:
+    """Import a file or a folder of rows, in any of the formats and containers that users have, as raw rows."""
+    from belle.data.importing.import_dataset import import_dataset
+
+    path, *categories = args.paths  # the data, then the file of its categories, if any
+    if len(categories) > 1:
+        raise InputError(f"{len(args.paths)} paths, found after PATH: {categories}", where="command line",
+                         cause="several files of rows", fix="name their folder")  # fmt: skip
+    import_dataset(
+        path=path, categories=categories[0] if categories else None, out=args.out, report=args.report,
+        format=args.format, licence=args.licence,
+    )  # fmt: skip
 
 
 def fetch_model(args: Arguments) -> None:
@@ -128,7 +145,14 @@ def clean(args: Arguments) -> None:
     """Filter raw rows; each ends as a clean row or as a counted reason."""
     from belle.data.clean import clean
 
-    clean(raw=args.raw, out=args.out, report=args.report, **keywords(args, sections.Clean))
+    given = keywords(args, sections.Clean)
+    names = given.pop("decontaminate")
+    if len(names) != len(args.evals):
+        raise InputError(f"{len(args.evals)} evaluation sets for {len(names)} names", where="command line")
+    clean(
+        raw=args.raw, out=args.out, report=args.report, rejects=args.rejects, remembered=args.remembered,
+        evals=dict(zip(names, args.evals, strict=True)), workers=len(os.sched_getaffinity(0)), **given,
+    )  # fmt: skip
 
 
 def base(args: Arguments) -> None:
@@ -210,11 +234,12 @@ Command = Callable[[Arguments], None]
 STAGES: dict[str, tuple[Command, str]] = {
     "corpus": (corpus, "out"),
     "evalset": (evalset, "out"),
-    "fetch_dataset": (fetch_dataset, "hub= out --revision= --split="),
+    "fetch_dataset": (fetch_dataset, "hub= out report format= licence= --revision= --split="),
+    "import_dataset": (import_dataset, "out report format= licence= paths*"),
     "fetch_model": (fetch_model, "hub= out --revision="),
     "generate": (generate, "seeds prompt out report --ledger"),
     "ask": (ask, "seeds prompts out report --ledger"),
-    "clean": (clean, "raw out report"),
+    "clean": (clean, "raw out report rejects remembered evals?"),
     "label": (label, "rows_of prompts out report --ledger"),
     "classifier": (classifier, "labels out report"),
     "categorise": (categorise, "raw model out report"),
@@ -228,7 +253,8 @@ STAGES: dict[str, tuple[Command, str]] = {
     "score": (score, "verdicts out"),
     "table": (table, "out_md out_csv out_json title= scores*"),
 }
-"""Stage → its function and its arguments: a path, ``name=`` text, ``name*`` several paths, ``--name`` an option."""
+"""Stage → its function and its arguments: a path, ``name=`` text, ``name*`` several paths, ``name?`` any number of
+paths, ``--name`` an option."""
 
 ASKING = frozenset({"generate", "ask", "label", "judge"})
 """The stages that add to the ledger."""
@@ -274,6 +300,8 @@ def add_stage(commands: Any, name: str, command: Command, arguments: str) -> Non
             parser.add_argument(argument.rstrip("="), default="main" if "revision" in argument else "train")
         elif argument.endswith("="):
             parser.add_argument(argument[:-1])
+        elif argument.endswith("?"):
+            parser.add_argument(argument[:-1], type=Path, nargs="*")
         elif argument.endswith("*"):
             parser.add_argument(argument[:-1], type=Path, nargs="+")
         else:

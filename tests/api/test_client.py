@@ -49,7 +49,7 @@ def sent(stub: StubApi, folder: Path, requests: list[Request], **changes: Any) -
 
     async def send() -> None:
         sender = Sender(
-            ledger=ledger, base_url=stub.url, api_key=KEY, replies=lambda n: None, tell=lambda text: None, **settings
+            ledger=ledger, base_url=stub.url, api_key=KEY, came=lambda came: None, tell=lambda text: None, **settings
         )
         try:
             await sender.send({request_digest(identity): identity for identity in identities}, stage="test")

@@ -2,11 +2,13 @@
 
 import json
 import random
+import unicodedata
 
 import pytest
 
 from belle import jsonl
 from belle.data.clean import clean
+from belle.data.cleaning.looking import bare
 from belle.data.filters import FILTERS
 from belle.errors import InputError
 
@@ -42,6 +44,8 @@ def run(tmp_path):
             "novelty_threshold": 1.01,
             "min_output_chars": 1,
             "max_output_chars": 50,
+            "near_duplicate_threshold": 1.01,
+            "rejects": tmp_path / "clean" / "tiny.rejects.jsonl",
             **changes,
         }
         out, report = tmp_path / "clean" / "tiny.jsonl", tmp_path / "clean" / "tiny.report.json"
@@ -62,10 +66,14 @@ def test_every_row_is_kept_or_counted_once(run):
     assert report["rows_out"] == 5
     assert report["reasons"] == {
         "output_empty": 1, "gpt_self_reference": 1, "output_too_short": 0, "output_too_long": 1, "not_utf8": 0,
-        "exact_duplicate": 1, "not_novel": 0,
+        "contaminated": 0, "exact_duplicate": 1, "near_duplicate": 0, "not_novel": 0,
     }  # fmt: skip
-    assert report["samples"]["exact_duplicate"] == [ROWS[3]["id"]]
-    assert report["chars"]["output"] == {"min": 1, "mean": 4.2, "median": 1, "p95": 9, "max": 9}
+    (sample,) = report["samples"]["exact_duplicate"]
+    assert (sample["id"], sample["rival"]) == (ROWS[3]["id"], ROWS[0]["id"])
+    lengths = report["chars"]["after"]["output"]
+    assert lengths.pop("histogram")["counts"][:5] == [0, 3, 0, 0, 2]
+    assert lengths == {"min": 1, "mean": 4.2, "median": 1, "p95": 9, "max": 9}
+    assert report["chars"]["before"]["output"]["max"] == 60
 
 
 def test_novelty_of_the_compared_text(run):
@@ -75,6 +83,21 @@ def test_novelty_of_the_compared_text(run):
     assert report["reasons"]["not_novel"] == 2
     rows, _ = run(ROWS, novelty_threshold=1.0, compare="instruction+input")
     assert numbers(rows) == [1, 6, 7, 9]
+
+
+def test_rows_that_hold_an_evaluation_question_go_and_the_report_says_whose(run, tmp_path):
+    question = "请介绍一下北京的历史、文化和著名的旅游景点。"
+    asked = tmp_path / "asked.jsonl"
+    asked.write_text(json.dumps({"question": question, "class": "open qa", "std_answer": "略"}), encoding="utf-8")
+    leak = raw_row(20, "請介紹一下北京的歷史、文化和著名的旅遊景點", "好。")
+    inside = raw_row(21, "接着写。", f"他说：{question}我说不知道。")
+    rows, report = run([*ROWS, leak, inside], evals={"asked": asked})
+    assert numbers(rows) == [1, 5, 6, 7, 9]
+    assert report["reasons"]["contaminated"] == 2
+    assert {sample["id"] for sample in report["samples"]["contaminated"]} == {leak["id"], inside["id"]}
+    assert report["contamination"]["evaluation_sets"] == {"asked": 2}
+    assert report["contamination"]["rows"] == 8
+    assert "contamination" not in run(ROWS)[1]
 
 
 def test_length_limits_always_apply(run):
@@ -121,6 +144,18 @@ def test_random_rows_add_up(run):
         assert 0 < len(kept) < 400
 
 
+def test_bare_text_is_nfkc_without_white_space():
+    rng = random.Random(5)
+    signs = "，！？：；（）　。、“”‘’《》【】—…·～ａＡ１①㈠ﬁé\u0301가\u1100\u1161豈\ufa0e\t \u00a0abc中文ｶﾞ"
+    for _ in range(3_000):
+        text = "".join(rng.choices(signs, k=rng.randint(0, 12)))
+        assert bare(text) == "".join(unicodedata.normalize("NFKC", text).split())
+    every = "".join(chr(code) for code in range(0x110000) if not 0xD800 <= code < 0xE000)
+    for start in range(0, len(every), 7):
+        piece = every[start : start + 7]
+        assert bare(piece) == "".join(unicodedata.normalize("NFKC", piece).split())
+
+
 def test_bytes_are_the_same_each_time(run, tmp_path):
     run(ROWS, novelty_threshold=0.7)
     files = [tmp_path / "clean" / name for name in ("tiny.jsonl", "tiny.report.json")]
@@ -134,7 +169,7 @@ def test_no_row_left_is_a_report_too(run):
     rows, report = run([])
     assert rows == []
     assert report["rows_in"] == report["rows_out"] == 0
-    assert report["chars"]["output"]["max"] == 0
+    assert report["chars"]["after"]["output"]["max"] == 0
 
 
 @pytest.mark.parametrize(
@@ -179,5 +214,6 @@ def test_missing_file(tmp_path):
     with pytest.raises(InputError, match="raw rows: there is no such file"):
         clean(
             raw=tmp_path / "none.jsonl", out=tmp_path / "o", report=tmp_path / "r", filters=[], compare="instruction",
-            novelty_threshold=1.01, min_output_chars=0, max_output_chars=9,
+            novelty_threshold=1.01, min_output_chars=0, max_output_chars=9, rejects=tmp_path / "x",
+            near_duplicate_threshold=1.01,
         )  # fmt: skip

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from belle import cli
 from belle.data.rouge.deciding import decide
+from belle.data.rouge.joining import join
 from belle.data.rouge.packed import pack
 from belle.data.rouge.ranking import rank
 
@@ -39,6 +40,14 @@ def check(rows: list[Row], pool: int, threshold: float, top: int) -> None:
     scores, whom, mean = rank(packed, pool, keep, top)
     expected = by_pairs(rows, pool, threshold, top)
     assert keep.tolist() == [item[0] for item in expected]
+    few = np.arange(0, len(rows), 3)
+    pairs = list(zip(*(side.tolist() for side in join(packed, few, threshold)), strict=True))
+    assert sorted(pairs) == [
+        (one, other)
+        for one in few.tolist()
+        for other in range(len(rows))
+        if other != one and rows[one] and rows[other] and f1_of_rouge_score(rows[other], rows[one]) >= threshold
+    ]
     for number in range(pool, len(rows)):
         _, tops, average = expected[number]
         assert list(zip(scores[number - pool].tolist(), whom[number - pool].tolist(), strict=True)) == tops

@@ -54,6 +54,8 @@ class Trial:
         unbuild(self.reference.folder, None)
         self.reference.set("generate.tiny.base_url", self.gate.base_url)
         self.reference.set("judge.tiny.base_url", self.gate.base_url)
+        # what no other word of the API stands in would come back from the remote, and not be there to be killed
+        shutil.rmtree(self.work / "reference" / "remote", ignore_errors=True)
         self.reference.run("snakemake", OPENAI_API_KEY="reference")
         (self.work / "reference" / "whole").touch()
 

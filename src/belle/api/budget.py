@@ -18,13 +18,11 @@ from typing import Any
 
 from belle.api.prices import Prices, most_tokens
 from belle.api.process import Process, this_process
-from belle.api.shard import Shard
+from belle.api.shard import SHARDS, Shard
 from belle.errors import BelleError
 
 KEY = "budget.max_cost_usd"
 """The key of params.yaml that raises the limit."""
-
-_SHARDS = "0123456789abcdef"
 
 
 @dataclass(frozen=True)
@@ -43,13 +41,13 @@ class Budget:
         """Undo ``as_json``."""
         return cls(value["max_cost_usd"], Prices.from_json(value["prices"]))
 
-    def most(self, request: Mapping[str, Any]) -> float:
+    def most(self, request: Mapping[str, Any], mode: str = "chat") -> float:
         """The worst case of a request (the ledger's ``FIELDS``) in USD.
 
         Raises:
             InputError: its price is not known, or nothing bounds its completion.
         """
-        price = self.prices.required(request["endpoint"], request["model"])
+        price = self.prices.required(request["endpoint"], request["model"], mode)
         return price.usd(*most_tokens(request)) if price.prompt or price.completion else 0.0
 
 
@@ -60,6 +58,7 @@ class _Reserved:
     usd: float
     sender: Process | None
     until: float
+    batch: str = ""
 
 
 @dataclass
@@ -81,8 +80,8 @@ class Account:
 
     def __init__(self, folder: Path, budget: Budget) -> None:
         self.folder, self.budget = Path(folder), budget
-        self._shards = {digit: Shard(self.folder / f"{digit}.jsonl") for digit in _SHARDS}
-        self._books = {digit: _Book() for digit in _SHARDS}
+        self._shards = {digit: Shard(self.folder / f"{digit}.jsonl") for digit in SHARDS}
+        self._books = {digit: _Book() for digit in SHARDS}
         self._lock = threading.Lock()
 
     def close(self) -> None:
@@ -139,9 +138,11 @@ class Account:
         room = self.budget.max_cost_usd - self.spent - self.reserved
         fits: dict[str, float] = {}
         for digest, most in requests:
-            if most and most > room:
+            held = self._books[digest[0]].open.get(digest)
+            more = 0.0 if held and held.batch else most  # one that is in a batch is waited for, and not paid again
+            if more and more > room:
                 break
-            room -= most
+            room -= more
             fits[digest] = most
         return fits
 
@@ -169,21 +170,23 @@ class Account:
             held = book.open.pop(digest, None)
             book.spent += self._cost(row, held.usd if held else 0.0)
         elif kind == "intent":
-            held = book.open.pop(digest, None)
-            book.lost += held.usd if held else 0.0
+            held, batch = book.open.pop(digest, None), row.get("batch", "")
+            # A batch that another process goes on waiting for is paid once.
+            book.lost += held.usd if held and not (batch and batch == held.batch) else 0.0
             if usd := row.get("usd"):
                 sender = Process(row["host"], row["pid"], row["started"])
-                book.open[digest] = _Reserved(usd, sender, row["time"] + row["lease_s"])
-        elif kind == "release" and (held := book.open.pop(digest, None)) and row.get("paid") != "no":
+                book.open[digest] = _Reserved(usd, sender, row["time"] + row["lease_s"], batch)
+        elif kind in ("release", "refusal") and (held := book.open.pop(digest, None)) and row.get("paid") != "no":
             book.open[digest] = _Reserved(held.usd, None, 0.0)
 
     def _cost(self, row: Mapping[str, Any], most: float) -> float:
         request, usage = row["request"], row.get("usage") or {}
-        price = self.budget.prices.required(request["endpoint"], request["model"])
+        mode = row.get("mode", "chat")
+        price = self.budget.prices.required(request["endpoint"], request["model"], mode)
         prompt, completion = usage.get("prompt_tokens"), usage.get("completion_tokens")
         if isinstance(prompt, int) and isinstance(completion, int):
             return price.usd(prompt, completion)
-        return most or self.budget.most(request)
+        return most or self.budget.most(request, mode)
 
 
 def _usd(value: float) -> str:

@@ -1,11 +1,11 @@
 """What one shard of the ledger holds: where its replies stand, and which intents have none yet."""
 
-import json
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from belle.api.lines import parsed
 from belle.errors import BelleError
 
 _HEAD = re.compile(rb'\{"kind": "(reply|intent)", "digest": "([0-9a-f]{64})"')
@@ -13,17 +13,20 @@ _HEAD = re.compile(rb'\{"kind": "(reply|intent)", "digest": "([0-9a-f]{64})"')
 
 @dataclass
 class Index:
-    """Places (offset << 32 | length) of replies and of open intents, by digest (32 bytes); what was ``released``."""
+    """Places (offset << 32 | length) of replies, refusals and open intents, by digest (32 bytes).
+
+    ``released``: the open ones that nobody sends any more and that may have been paid.
+    """
 
     replies: dict[bytes, int] = field(default_factory=dict)
+    refusals: dict[bytes, int] = field(default_factory=dict)
     open: dict[bytes, int] = field(default_factory=dict)
     released: set[bytes] = field(default_factory=set)
 
     def clear(self) -> None:
         """Forget everything: the shard is read anew."""
-        self.replies.clear()
-        self.open.clear()
-        self.released.clear()
+        for part in (self.replies, self.refusals, self.open, self.released):
+            part.clear()
 
     def take_in(self, path: Path, offset: int, line: bytes) -> None:
         """Add a line of the shard ``path``.
@@ -43,15 +46,18 @@ class Index:
             # The first reply counts, so that what was built from it stays what it was.
             self.replies.setdefault(key, place)
             self.open.pop(key, None)
-        elif key in self.replies:
+        elif key in self.replies or kind == "broken":
             return
         elif kind == "intent":
             self.open[key] = place
             self.released.discard(key)
-        elif paid == "no":
-            self.open.pop(key, None)
         else:
-            self.released.add(key)
+            if kind == "refusal":
+                self.refusals.setdefault(key, place)
+            if paid == "no":
+                self.open.pop(key, None)
+            else:
+                self.released.add(key)
 
 
 def parse(path: Path, offset: int, line: bytes) -> dict[str, Any]:
@@ -60,15 +66,12 @@ def parse(path: Path, offset: int, line: bytes) -> dict[str, Any]:
     Raises:
         BelleError: it is no ledger line; the message names file and byte.
     """
-    try:
-        row = json.loads(line)
-        if row["kind"] in ("reply", "intent", "release") and len(bytes.fromhex(row["digest"])) == 32:
-            return row
-    except (ValueError, KeyError, TypeError):
-        pass
-    raise BelleError(
-        f"no ledger line: {line[:60]!r}",
-        where=f"{path}, byte {offset}",
-        cause="the file was edited, or a copy or merge of it went wrong",
-        fix="move that line to a file of its own; every other line is kept as it is",
-    )
+    row = parsed(line)
+    if row is None:
+        raise BelleError(
+            f"no ledger line: {line[:60]!r}",
+            where=f"{path}, byte {offset}",
+            cause="the file was edited, or a copy or merge of it went wrong",
+            fix="move that line to a file of its own; every other line is kept as it is",
+        )
+    return row

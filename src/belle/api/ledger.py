@@ -1,12 +1,7 @@
 """The ledger: every request and its reply, kept for ever, so that no call is paid twice.
 
-A folder of JSON Lines, ``<first hex digit of the digest>.jsonl``, only ever appended to. Three kinds of line:
-
-    intent    written before a request is sent: its digest, who sends it, and under a budget its worst case (``usd``)
-    reply     written before anything else is done with a reply: the whole request and the whole body
-    release   written when a sender gives up: ``paid`` is "no" (refused) or "possibly" (sent, no reply seen)
-
-An intent without a reply whose sender is dead, or that was released as "possibly", may have been paid.
+A folder of JSON Lines, ``<first hex digit of the digest>.jsonl``, only ever appended to; ``belle.api.lines`` has the
+kinds of line. An intent without a reply whose sender is dead, or that was released as "possibly", may have been paid.
 """
 
 import os
@@ -19,40 +14,26 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
-from belle import jsonl
 from belle.api.index import Index, parse
+from belle.api.lines import Broken, Entry, Refused, intent_line, line_of
 from belle.api.process import Process, process, this_process
-from belle.api.request import FIELDS
-from belle.api.shard import Shard, no_room
+from belle.api.shard import SHARDS, Shard, no_room
 from belle.errors import BelleError
-
-_SHARDS = "0123456789abcdef"
-
-
-@dataclass(frozen=True)
-class Entry:
-    """A reply to be recorded: the request's ``FIELDS`` and the body as it came."""
-
-    digest: str
-    request: Mapping[str, Any]
-    body: str
-    usage: Mapping[str, Any]
-    finish_reason: str
-    seconds: float
-    attempts: int = 1
 
 
 @dataclass
 class Claims:
     """What became of a claim: digests that are ``answered``, ``mine`` to send, or ``theirs`` (with the sender).
 
-    ``possibly_paid`` are those of mine that somebody sent before without a reply being seen.
+    ``possibly_paid`` are those of mine that somebody sent before without a reply being seen; ``batched`` are those of
+    mine that somebody put into a batch (by its name): they are to be looked for there and not to be sent.
     """
 
     answered: list[str] = field(default_factory=list)
     mine: list[str] = field(default_factory=list)
     theirs: dict[str, str] = field(default_factory=dict)
     possibly_paid: list[str] = field(default_factory=list)
+    batched: dict[str, str] = field(default_factory=dict)
 
 
 class Ledger:
@@ -66,8 +47,8 @@ class Ledger:
 
     def __init__(self, folder: Path) -> None:
         self.folder = Path(folder)
-        self._shards = {digit: Shard(self.folder / f"{digit}.jsonl") for digit in _SHARDS}
-        self._indexes = {digit: Index() for digit in _SHARDS}
+        self._shards = {digit: Shard(self.folder / f"{digit}.jsonl") for digit in SHARDS}
+        self._indexes = {digit: Index() for digit in SHARDS}
         self._lock = threading.RLock()
         self._reserve: IO[bytes] | None = None
 
@@ -90,6 +71,27 @@ class Ledger:
             key = bytes.fromhex(digest)
             return key in self._indexes[digest[0]].replies or key in self._refresh(digest[0]).replies
 
+    def missing(self, digests: Iterable[str], *, refusals: bool = False) -> list[str]:
+        """Those that are not answered, each once; with ``refusals``, a refusal is an answer."""
+        found = []
+        with self._lock:
+            for digit, group in _by_shard(digests):
+                index = self._refresh(digit)
+                for digest in group:
+                    key = bytes.fromhex(digest)
+                    if not (key in index.replies or (refusals and key in index.refusals)):
+                        found.append(digest)
+        wanted = set(found)
+        return [digest for digest in dict.fromkeys(digests) if digest in wanted]
+
+    def refusal(self, digest: str) -> dict[str, Any] | None:
+        """The refusal line of a request: ``reason``, ``message``, …; None if there is none, or a reply."""
+        with self._lock:
+            index, key = self._refresh(digest[0]), bytes.fromhex(digest)
+            return (
+                None if key in index.replies or key not in index.refusals else self._at(digest[0], index.refusals[key])
+            )
+
     def get(self, digest: str) -> dict[str, Any] | None:
         """The reply line of a request: ``request``, ``reply`` (raw body), ``usage``, …; None if not answered."""
         with self._lock:
@@ -105,12 +107,20 @@ class Ledger:
             return None
 
     def claim(
-        self, digests: Iterable[str], *, stage: str = "", lease_s: float = 600, usd: Mapping[str, float] | None = None
+        self,
+        digests: Iterable[str],
+        *,
+        stage: str = "",
+        lease_s: float = 600,
+        usd: Mapping[str, float] | None = None,
+        batch: str = "",
+        refusals: bool = False,
     ) -> Claims:
         """Take what nobody answered or sends as one's own to send: an intent for each is on the disk on return.
 
         A sender on another host cannot be looked up: it counts as alive for ``lease_s`` seconds, the longest that
         a request can take. ``usd`` is what a request may cost at most, for the account that a budget is kept by.
+        ``batch`` names the batch to send in. With ``refusals``, a refusal is an answer.
         """
         claims = Claims()
         me, now = this_process(), round(time.time(), 3)
@@ -123,17 +133,22 @@ class Ledger:
                     lines = []
                     for digest in group:
                         key = bytes.fromhex(digest)
-                        if key in index.replies:
+                        if key in index.replies or (refusals and key in index.refusals):
                             claims.answered.append(digest)
                             continue
+                        sent_in = batch
                         if key in index.open:
                             intent = self._at(digit, index.open[key])
-                            if key not in index.released and _sends_still(intent, me, now, running):
+                            released = key in index.released
+                            if not released and _sends_still(intent, me, now, running):
                                 claims.theirs[digest] = f"process {intent['pid']} on {intent['host']}"
                                 continue
-                            claims.possibly_paid.append(digest)
+                            if not released and intent.get("batch"):
+                                claims.batched[digest] = sent_in = intent["batch"]
+                            else:
+                                claims.possibly_paid.append(digest)
                         claims.mine.append(digest)
-                        lines.append(_intent(digest, me, now, stage, lease_s, (usd or {}).get(digest)))
+                        lines.append(intent_line(digest, me, now, stage, lease_s, (usd or {}).get(digest), sent_in))
                     if lines:
                         self._shards[digit].append(b"".join(lines))
         return claims
@@ -141,7 +156,7 @@ class Ledger:
     def claim_again(self, digest: str, *, stage: str = "", lease_s: float = 600, usd: float = 0.0) -> None:
         """Say that a request of one's own, possibly paid already, is sent once more: ``usd`` comes on top."""
         me, now = this_process(), round(time.time(), 3)
-        self._append({digest: _intent(digest, me, now, stage, lease_s, usd)})
+        self._append([(digest, intent_line(digest, me, now, stage, lease_s, usd, "", again=True))])
 
     def reserve(self, size: int) -> None:
         """Hold ``size`` bytes of disk for replies to come: when the disk is full, ``record`` takes them from there.
@@ -170,17 +185,10 @@ class Ledger:
             reserve.close()
         return reserve is not None
 
-    def record(self, entries: Sequence[Entry], *, stage: str = "") -> None:
-        """Keep replies: they are on the disk on return. Many at once share one wait for the disk."""
+    def record(self, entries: Sequence[Entry | Refused | Broken], *, stage: str = "") -> None:
+        """Keep what came: it is on the disk on return. Many at once share one wait for the disk."""
         now = round(time.time(), 3)
-        lines = {
-            entry.digest: _line(
-                "reply", entry.digest, request={name: entry.request[name] for name in sorted(FIELDS)},
-                reply=entry.body, usage=entry.usage, finish_reason=entry.finish_reason, stage=stage,
-                seconds=round(entry.seconds, 3), attempts=entry.attempts, time=now,
-            )
-            for entry in entries
-        }  # fmt: skip
+        lines = [(entry.digest, entry.line(stage, now)) for entry in entries]
         try:
             self._append(lines)
         except BelleError:
@@ -190,17 +198,21 @@ class Ledger:
             # Shards that were written in the first attempt hold their lines twice; the first one counts.
             self._append(lines)
 
-    def release(self, digests: Mapping[str, tuple[str, str]], *, stage: str = "") -> None:
-        """Give claims up: digest → (``no`` or ``possibly`` paid, the reason in a word or a few)."""
+    def release(self, digests: Mapping[str, tuple[str, str]], *, stage: str = "", lost: int = 1) -> None:
+        """Give claims up: digest → (``no`` or ``possibly`` paid, the reason in a word or a few).
+
+        ``lost``: how many attempts at each may have been paid, if any may have been.
+        """
         now = round(time.time(), 3)
-        self._append({
-            digest: _line("release", digest, paid=paid, error=error, stage=stage, time=now)
-            for digest, (paid, error) in digests.items()
-        })  # fmt: skip
+        lines = []
+        for digest, (paid, error) in digests.items():
+            more = {"lost": lost} if paid != "no" else {}
+            lines.append((digest, line_of("release", digest, paid=paid, error=error, stage=stage, time=now, **more)))
+        self._append(lines)
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         """Yield every reply line, shard by shard, in the order in which they came."""
-        for digit in _SHARDS:
+        for digit in SHARDS:
             with self._lock:
                 places = sorted(self._refresh(digit).replies.values())
             for place in places:
@@ -208,10 +220,21 @@ class Ledger:
                     line = self._at(digit, place)
                 yield line
 
+    def lines(self) -> Iterator[dict[str, Any]]:
+        """Yield every line of every kind, shard by shard, in the order in which they came; torn ones not."""
+        for digit in SHARDS:
+            path = self.folder / f"{digit}.jsonl"
+            shard = Shard(path)
+            try:
+                for offset, line in shard.news():
+                    yield parse(path, offset, line)
+            finally:
+                shard.close()
+
     def __len__(self) -> int:
         """Count the answered requests."""
         with self._lock:
-            return sum(len(self._refresh(digit).replies) for digit in _SHARDS)
+            return sum(len(self._refresh(digit).replies) for digit in SHARDS)
 
     def stats(self) -> dict[str, Any]:
         """Count ``replies``, ``open`` intents and ``torn`` lines, and tokens by model (``models``)."""
@@ -226,17 +249,20 @@ class Ledger:
         with self._lock:
             return {
                 "replies": sum(model["replies"] for model in models.values()),
-                "open": sum(len(index.open) for index in self._indexes.values()),
+                "open": sum(len(index.open.keys() - index.refusals.keys()) for index in self._indexes.values()),
                 "torn": sum(shard.torn() for shard in self._shards.values()),
                 "models": dict(sorted(models.items())),
             }
 
-    def _append(self, lines: Mapping[str, bytes]) -> None:
+    def _append(self, lines: Iterable[tuple[str, bytes]]) -> None:
+        groups = defaultdict[str, list[bytes]](list)
+        for digest, line in lines:
+            groups[digest[0]].append(line)
         self.folder.mkdir(parents=True, exist_ok=True)
         with self._lock:
-            for digit, group in _by_shard(lines):
+            for digit, group in sorted(groups.items()):
                 with self._shards[digit].locked():
-                    self._shards[digit].append(b"".join(lines[digest] for digest in group))
+                    self._shards[digit].append(b"".join(group))
                 self._refresh(digit)
 
     def _refresh(self, digit: str) -> Index:
@@ -251,17 +277,6 @@ class Ledger:
     def _at(self, digit: str, place: int) -> dict[str, Any]:
         offset, length = place >> 32, place & 0xFFFFFFFF
         return parse(self._shards[digit].path, offset, self._shards[digit].read(offset, length))
-
-
-def _line(kind: str, digest: str, **values: Any) -> bytes:
-    return jsonl.dumps({"kind": kind, "digest": digest, **values}).encode("utf-8", "backslashreplace") + b"\n"
-
-
-def _intent(digest: str, me: Process, now: float, stage: str, lease_s: float, usd: float | None) -> bytes:
-    cost = {"usd": usd} if usd else {}
-    return _line(
-        "intent", digest, pid=me.pid, host=me.host, started=me.started, stage=stage, lease_s=lease_s, time=now, **cost
-    )
 
 
 def _by_shard(digests: Iterable[str]) -> Iterator[tuple[str, list[str]]]:

@@ -38,10 +38,13 @@ TABLE = {
     "gpt-4.1-nano": (0.10, 0.40),
     "gpt-4.1-nano-2025-04-14": (0.10, 0.40),
 }
-"""USD per million prompt and completion tokens: no batch, no cached prompts. Your invoice decides.
+"""USD per million prompt and completion tokens, of TABLE_DATE: no cached prompts. Your invoice decides.
 
 No stage's code reaches this table, so that a new price reruns nothing.
 """
+
+BATCH_SHARE = 0.5
+"""What the table's models cost in OpenAI's Batch API, as a share of the rates above."""
 
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 
@@ -66,13 +69,14 @@ FREE = Price(0.0, 0.0)
 
 @dataclass(frozen=True)
 class Prices:
-    """``own`` holds for every server and goes before the table."""
+    """``own`` holds for every server and mode and goes before the table; in batches the table costs ``batch_share``."""
 
     own: Mapping[str, Price] = field(default_factory=dict)
     table: Mapping[str, Price] = field(default_factory=dict)
+    batch_share: float = 1.0
 
-    def of(self, endpoint: str, model: str) -> Price | None:
-        """The price of a model at an endpoint of the ledger; None if nobody named one.
+    def of(self, endpoint: str, model: str, mode: str = "chat") -> Price | None:
+        """The price of a model at an endpoint of the ledger, by ``chat`` or ``batch``; None if nobody named one.
 
         The offline teacher (an endpoint that is no URL) and servers on this machine cost nothing.
         """
@@ -80,15 +84,18 @@ class Prices:
             return self.own[model]
         if not endpoint.startswith(("http://", "https://")) or urlsplit(endpoint).hostname in LOOPBACK:
             return FREE
-        return self.table.get(model)
+        price = self.table.get(model)
+        if price is None or mode != "batch":
+            return price
+        return Price(price.prompt * self.batch_share, price.completion * self.batch_share)
 
-    def required(self, endpoint: str, model: str) -> Price:
+    def required(self, endpoint: str, model: str, mode: str = "chat") -> Price:
         """As ``of``.
 
         Raises:
             InputError: nobody named a price.
         """
-        price = self.of(endpoint, model)
+        price = self.of(endpoint, model, mode)
         if price is None:
             raise InputError(
                 f"the price of {model!r} at {endpoint} is not known, so no budget can be kept",
@@ -101,21 +108,23 @@ class Prices:
 
     def as_json(self) -> dict[str, Any]:
         """For the sender's pipe; ``from_json`` reads it."""
-        return {
+        parts = {
             name: {model: [price.prompt, price.completion] for model, price in part.items()}
             for name, part in (("own", self.own), ("table", self.table))
         }
+        return {**parts, "batch_share": self.batch_share}
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> "Prices":
         """Undo ``as_json``."""
-        return cls(**{name: {model: Price(*pair) for model, pair in part.items()} for name, part in value.items()})
+        own, table = ({model: Price(*pair) for model, pair in value[name].items()} for name in ("own", "table"))
+        return cls(own, table, value["batch_share"])
 
 
 def load(own: Mapping[str, tuple[float, float]] | None = None) -> Prices:
     """The price table, and above it the caller's own prices (model → USD per million prompt and completion tokens)."""
     own_prices = {model: Price(*pair) for model, pair in (own or {}).items()}
-    return Prices(own_prices, {model: Price(*pair) for model, pair in TABLE.items()})
+    return Prices(own_prices, {model: Price(*pair) for model, pair in TABLE.items()}, BATCH_SHARE)
 
 
 def most_tokens(request: Mapping[str, Any]) -> tuple[int, int]:

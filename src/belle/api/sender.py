@@ -8,9 +8,15 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from belle.api.budget import Account, Budget
-from belle.api.ledger import Claims, Entry, Ledger
-from belle.api.wire import RefusedError, Wire
+from belle.api.batches import Batches
+from belle.api.claiming import Claiming, Order
+from belle.api.fault import RefusedError
+from belle.api.ledger import Ledger
+from belle.api.lines import Broken, Entry, Mode, Refused
+from belle.api.pace import Pace, sleep
+from belle.api.progress import Came
+from belle.api.recorder import Recorder
+from belle.api.wire import Wire
 from belle.errors import BelleError
 
 _LOOK_AGAIN_S = 0.2
@@ -20,28 +26,35 @@ _TELL_AFTER_S = 5.0
 """How long to wait for another process before saying so."""
 
 _LONGEST_PAUSE_S = 30.0
-"""The bound of the pauses that double from one failure to the next. A server's Retry-After has none."""
+"""The bound of the pauses that double from one failure to the next. A server's Retry-After may be longer."""
+
+_BROKEN_RETRIES = 2
+"""How often a request is sent again whose reply came malformed or cut: each of them may have been paid."""
+
+_GATHER_S, _GATHER_SHARE = 0.01, 16
+"""With less than a sixteenth of ``in_flight`` free, claims wait a moment, so that more share one wait for the disk."""
 
 _REPLY_BYTES, _TOKEN_BYTES = 16384, 16
 """Room on the disk for one reply's line, and for each token that the reply may have."""
 
 
-@dataclass(frozen=True)
-class _Refused:
-    """Requests that the budget does not allow now, the error to raise if it never will, and whom to wait for."""
+@dataclass
+class _Attempts:
+    """What became of the attempts at one request so far: ``lost`` ones may have been paid, and brought no reply."""
 
-    digests: list[str]
-    error: BelleError
-    others_send: bool
+    count: int = 0
+    failures: int = 0
+    broken: int = 0
+    lost: int = 0
 
 
 class Sender:
-    """Claims requests, keeps ``in_flight`` of them under way, and records the replies in batches.
+    """Claims requests, keeps up to ``in_flight`` of them under way, and records the replies together.
 
     Lives in one event loop; ``send`` may be called again and again over the same connections.
 
     Args:
-        replies: Called with the number of requests that were found to be answered since the last call.
+        came: Called whenever requests have ended.
         tell: Called with what the user should know.
     """
 
@@ -55,92 +68,115 @@ class Sender:
         timeout_s: float,
         max_retries: int,
         first_pause_s: float,
-        budget: Mapping[str, Any] | None = None,
-        replies: Callable[[int], None],
+        came: Callable[[Came], None],
         tell: Callable[[str], None],
+        patience_s: float = 900.0,
+        poll_s: float = 5.0,
+        budget: Mapping[str, Any] | None = None,
     ) -> None:
-        self._ledger, self._base_url, self._replies, self._tell = ledger, base_url, replies, tell
+        self._ledger, self._base_url, self._came, self._tell = ledger, base_url, came, tell
         self._in_flight, self._max_retries, self._first_pause_s = in_flight, max_retries, first_pause_s
-        self._lease_s = (timeout_s + _LONGEST_PAUSE_S) * (max_retries + 1)
-        self._account = Account(ledger.folder, Budget.from_json(budget)) if budget else None
+        self._patience_s = patience_s
+        self._claiming = Claiming(ledger, budget, lease_s=patience_s + timeout_s + _LONGEST_PAUSE_S)
+        self._recorder = Recorder(ledger)
         self._wire = Wire(base_url=base_url, api_key=api_key, timeout_s=timeout_s)
-        self._stopping = False
-        self._wake = asyncio.Event()
-        self._not_before = 0.0
+        self._wake, self._stop = asyncio.Event(), asyncio.Event()
+        self._pace = Pace(in_flight, self._wake.set, self._stop)
         self._again = set[str]()
-        self._arrived: list[tuple[Entry, asyncio.Future[None]]] = []
-        self._recording: asyncio.Task[None] | None = None
+        self._batches = Batches(
+            ledger=ledger, claiming=self._claiming, recorder=self._recorder, base_url=base_url, api_key=api_key,
+            timeout_s=timeout_s, max_retries=max_retries, first_pause_s=first_pause_s, poll_s=poll_s,
+            hide=self._wire.hide, came=came, tell=tell, stop=self._stop,
+        )  # fmt: skip
 
     def stop(self) -> None:
         """Send nothing new and try nothing again; ``send`` returns when what is under way is recorded.
 
-        May be called by a signal handler of the event loop.
+        A batch goes on by itself: it is not waited for, and found again by the next run. May be called by a signal
+        handler of the event loop.
         """
-        self._stopping = True
+        self._stop.set()
         self._wake.set()
 
     async def close(self) -> None:
         """Close the connections."""
         await self._wire.close()
-        if self._account:
-            self._account.close()
+        await self._batches.close()
+        self._claiming.close()
 
-    async def send(self, requests: Mapping[str, Mapping[str, Any]], *, stage: str) -> None:
+    async def send(
+        self, requests: Mapping[str, Mapping[str, Any]], *, stage: str, refusals: bool = False, mode: Mode = "chat"
+    ) -> None:
         """Bring the replies to ``requests`` (digest → the ledger's ``FIELDS``) into the ledger.
 
         What another process sends is waited for. After a failure nothing new is sent, what is under way is still
-        waited for and recorded, and the first failure is raised.
+        waited for and recorded, and the first failure is raised. With ``refusals``, a failure of one request alone
+        is recorded as its end instead.
         """
-        waiting, theirs = deque(requests), dict[str, str]()
+        order = Order(requests, stage, refusals)
+        if mode == "batch":
+            await self._batches.send(order)
+        else:
+            await self._chat(order)
+
+    async def _chat(self, order: Order) -> None:
+        waiting, theirs = deque(order.requests), dict[str, str]()
         running, failures = set[asyncio.Task[None]](), list[BaseException]()
         wake, started, told = self._wake, time.monotonic(), False
         self._again.clear()
         room_for_one = _REPLY_BYTES + _TOKEN_BYTES * max(
-            (_max_tokens(request) for request in requests.values()), default=0
+            (_max_tokens(request) for request in order.requests.values()), default=0
         )
 
         def finished(task: asyncio.Task[None]) -> None:
             running.discard(task)
             wake.set()
-            if not task.cancelled():
-                error = task.exception()
-                if error is None:
-                    self._replies(1)
-                else:
-                    failures.append(error)
+            if not task.cancelled() and (error := task.exception()) is not None:
+                failures.append(error)
+
+        def start(work: Any) -> None:
+            task = asyncio.create_task(work)
+            task.add_done_callback(finished)
+            running.add(task)
+
+        def room() -> int:
+            free = min(self._in_flight - len(running), self._pace.room)
+            return free if running else max(1, free)
 
         try:
-            while running or ((waiting or theirs) and not failures and not self._stopping):
+            while running or ((waiting or theirs) and not failures and not self._stop.is_set()):
                 wake.clear()
                 full = elsewhere = False
-                while waiting and not (failures or full or self._stopping) and len(running) < self._in_flight:
-                    room = min(len(waiting), self._in_flight - len(running))
-                    batch = [waiting.popleft() for _ in range(room)]
+                while waiting and not (failures or full or self._stop.is_set()) and room() > 0:
+                    if running and room() < self._in_flight // _GATHER_SHARE:
+                        await asyncio.sleep(_GATHER_S)
+                    batch = [waiting.popleft() for _ in range(min(len(waiting), room()))]
                     try:
                         self._ledger.reserve(room_for_one * self._in_flight)
-                        claims, refused = await asyncio.to_thread(self._claim, batch, requests, stage)
+                        claims, over = await asyncio.to_thread(self._claiming.claim, batch, order)
                     except BelleError as error:  # a full disk: what is under way is still waited for
                         failures.append(error)
                         break
                     self._again.update(claims.possibly_paid)
                     theirs.update(claims.theirs)
-                    self._replies(len(claims.answered))
+                    self._came(Came(len(claims.answered)))
                     for digest in claims.mine:
-                        task = asyncio.create_task(self._bring(digest, requests[digest], stage))
-                        task.add_done_callback(finished)
-                        running.add(task)
-                    if refused:
+                        if digest not in claims.batched:
+                            start(self._bring(digest, order))
+                    if claims.batched:
+                        start(self._await_batches(claims.batched, order, waiting))
+                    if over:
                         # What is under way is reserved at its worst case: room comes back with its replies.
-                        full, elsewhere = True, refused.others_send
-                        waiting.extendleft(reversed(refused.digests))
+                        full, elsewhere = True, over.others_send
+                        waiting.extendleft(reversed(over.digests))
                         if not (running or theirs or elsewhere):
-                            failures.append(refused.error)
+                            failures.append(over.error)
                 if not (running or theirs or elsewhere):
                     continue
                 if theirs and not told and time.monotonic() - started > _TELL_AFTER_S:
                     told = True
                     holder = next(iter(theirs.values()))
-                    self._tell(f"{stage}: waiting for {len(theirs)} replies that {holder} has asked for")
+                    self._tell(f"{order.stage}: waiting for {len(theirs)} replies that {holder} has asked for")
                 try:
                     await asyncio.wait_for(wake.wait(), _LOOK_AGAIN_S if theirs or elsewhere else None)
                 except TimeoutError:
@@ -150,111 +186,89 @@ class Sender:
             for task in running:
                 task.cancel()
             await asyncio.gather(*running, return_exceptions=True)
-            if self._recording is not None:
-                await self._recording
+            await self._recorder.idle()
             if self._again:
                 self._tell(
-                    f"{stage}: {len(self._again)} requests had been sent before without a reply being seen "
+                    f"{order.stage}: {len(self._again)} requests had been sent before without a reply being seen "
                     "(a killed run, or a lost connection); they are possibly paid, and were sent again"
                 )
         if failures:
             raise failures[0]
 
-    def _claim(
-        self, batch: list[str], requests: Mapping[str, Mapping[str, Any]], stage: str
-    ) -> tuple[Claims, _Refused | None]:
-        """Claim what the budget allows; what it does not comes back beside it."""
-        most = {digest: self._account.budget.most(requests[digest]) for digest in batch} if self._account else {}
-        if not self._account or not any(most.values()):
-            return self._ledger.claim(batch, stage=stage, lease_s=self._lease_s), None
-        with self._account.alone():
-            unknown = [digest for digest in batch if digest not in self._ledger]
-            fits = self._account.fitting((digest, most[digest]) for digest in unknown)
-            over = unknown[len(fits) :]
-            allowed = [digest for digest in batch if digest not in over]
-            claims = self._ledger.claim(allowed, stage=stage, lease_s=self._lease_s, usd=fits)
-            if not over:
-                return claims, None
-            return claims, _Refused(over, self._account.exceeded(most[over[0]]), self._account.others_send())
+    async def _await_batches(self, batched: Mapping[str, str], order: Order, waiting: deque[str]) -> None:
+        """Take from batches of an earlier run what they hold; the rest is sent as any other request."""
+        waiting.extend(await self._batches.adopt(batched, order))
 
-    def _claim_again(self, digest: str, request: Mapping[str, Any], stage: str) -> None:
-        """Reserve one more attempt at a request that may have been paid already.
-
-        Raises:
-            BelleError: the budget does not allow it.
-        """
-        assert self._account is not None
-        most = self._account.budget.most(request)
-        if not most:
-            return
-        with self._account.alone():
-            if not self._account.fitting([(digest, most)]):
-                raise self._account.exceeded(most)
-            self._ledger.claim_again(digest, stage=stage, lease_s=self._lease_s, usd=most)
-
-    async def _bring(self, digest: str, request: Mapping[str, Any], stage: str) -> None:
-        """Bring one reply into the ledger, or give its claim up there and raise."""
-        started, refused = time.monotonic(), RefusedError("not sent", again=True, paid="no")
-        # Once a single attempt may have been paid, the request as a whole may have been.
-        paid = "no"
+    async def _bring(self, digest: str, order: Order) -> None:
+        """Bring one reply, or its refusal, into the ledger, or give its claim up there and raise."""
+        request, started, so_far = order.requests[digest], time.monotonic(), _Attempts()
+        refused = RefusedError("not sent", again=True, paid="no")
         try:
-            for attempt in range(self._max_retries + 1):
-                await self._pause(attempt, refused.wait_s)
-                if self._account and paid == "possibly":
-                    await asyncio.to_thread(self._claim_again, digest, request, stage)
-                before, paid = paid, "possibly"
+            while True:
+                sent_at = await self._pace.enter()
+                replied, slower = False, False
                 try:
-                    body = await self._wire.post(request, digest)
-                except RefusedError as error:
-                    refused, paid = error, before if error.paid == "no" else "possibly"
-                    if not error.again or self._stopping:
+                    if self._stop.is_set():
                         break
-                    if paid == "possibly" and attempt < self._max_retries:
-                        self._again.add(digest)
-                else:
-                    seconds = time.monotonic() - started
-                    await self._record(
-                        Entry(digest, request, body.raw, body.usage, body.finish_reason, seconds, attempt + 1), stage
-                    )
+                    if so_far.lost:
+                        await asyncio.to_thread(self._claiming.claim_again, digest, order)
+                    so_far.count, so_far.lost = so_far.count + 1, so_far.lost + 1
+                    body = await self._wire.post(request, digest)
+                    replied, so_far.lost = True, so_far.lost - 1
+                except RefusedError as error:
+                    refused, slower = error, error.slower
+                    so_far.lost -= error.paid == "no"
+                finally:
+                    self._pace.leave(sent_at, slower=slower, replied=replied)
+                if replied:
+                    price = self._claiming.price(request)
+                    entry = Entry(
+                        digest, request, body.raw, body.usage, body.finish_reason, time.monotonic() - started,
+                        so_far.count, so_far.lost, price=price,
+                    )  # fmt: skip
+                    await self._recorder.keep(entry, order.stage)
+                    self._came(Came.of(body.usage, price))
                     return
-            raise self._failure(refused, attempt + 1)
+                if refused.body is not None:
+                    await self._recorder.keep(Broken(digest, refused.reason, refused.body), order.stage)
+                pause = self._next_pause(refused, so_far, started + self._patience_s - time.monotonic())
+                if pause is None:
+                    break
+                if so_far.lost:
+                    self._again.add(digest)
+                await sleep(pause, self._stop)
+            if not (order.refusals and refused.reason):
+                raise self._failure(refused, so_far.count)
+            seconds = time.monotonic() - started
+            end = Refused(digest, request, refused.reason, refused.what, seconds, so_far.count, so_far.lost)
+            await self._recorder.keep(end, order.stage)
+            self._came(Came(1, refused={refused.reason: 1}))
         except BaseException as error:
             reason = refused.what.partition(":")[0] if isinstance(error, BelleError) else type(error).__name__
-            self._ledger.release({digest: (paid, reason)}, stage=stage)
+            paid = "possibly" if so_far.lost else "no"
+            self._ledger.release({digest: (paid, reason)}, stage=order.stage, lost=so_far.lost)
             raise
 
-    async def _pause(self, attempt: int, wait_s: float | None) -> None:
-        """Wait before an attempt: for what the server asked, of this request or of any other, or longer each time."""
-        if wait_s is not None:
-            self._not_before = max(self._not_before, time.monotonic() + wait_s)
-        elif attempt:
-            longest = min(_LONGEST_PAUSE_S, self._first_pause_s * 2 ** (attempt - 1))
-            await asyncio.sleep(longest * random.uniform(0.5, 1.0))
-        while (rest := self._not_before - time.monotonic()) > 0:
-            # Not all at the same moment, and never before the moment that the server named.
-            await asyncio.sleep(rest + random.uniform(0.0, min(1.0, 0.25 * rest)))
+    def _next_pause(self, refused: RefusedError, so_far: _Attempts, patience_s: float) -> float | None:
+        """Seconds to wait before the next attempt; None if there is none.
 
-    async def _record(self, entry: Entry, stage: str) -> None:
-        """Return when the reply is on the disk. Replies that arrive during one write share the next."""
-        done = asyncio.get_running_loop().create_future()
-        self._arrived.append((entry, done))
-        if self._recording is None or self._recording.done():
-            self._recording = asyncio.create_task(self._record_all(stage))
-        await done
-
-    async def _record_all(self, stage: str) -> None:
-        while self._arrived:
-            batch, self._arrived = self._arrived, []
-            try:
-                await asyncio.to_thread(self._ledger.record, [entry for entry, _ in batch], stage=stage)
-            except Exception as error:
-                for _, done in batch:
-                    if not done.done():
-                        done.set_exception(error)
-            else:
-                for _, done in batch:
-                    if not done.done():
-                        done.set_result(None)
+        A wait that the server names holds every request back, and is not counted among the failures: a rate limit is
+        met by waiting, however many others are in the queue. The patience bounds all waits together.
+        """
+        if not refused.again or self._stop.is_set() or patience_s <= 0:
+            return None
+        if refused.wait_s:
+            if refused.wait_s > patience_s:
+                refused.what += f" (the server asks to wait {refused.wait_s:.0f} s, which is longer than we do)"
+                return None
+            self._pace.hold(refused.wait_s)
+            return 0.0
+        so_far.failures += 1
+        so_far.broken += refused.body is not None
+        if so_far.failures > self._max_retries or so_far.broken > _BROKEN_RETRIES:
+            return None
+        longest = min(_LONGEST_PAUSE_S, self._first_pause_s * 2 ** (so_far.failures - 1))
+        return longest * random.uniform(0.5, 1.0)
 
     def _failure(self, refused: RefusedError, attempts: int) -> BelleError:
         causes = {
@@ -265,6 +279,8 @@ class Sender:
             "connection failed": ("a wrong base_url, no network, or a server that is down", "check base_url"),
         }
         cause, fix = causes.get(refused.what.partition(":")[0], ("", ""))
+        if refused.what.startswith("HTTP 3"):
+            cause, fix = "an API that moved", "write where it is in base_url"
         again = "run again later: every reply so far is in the ledger and is not paid again"
         times = f" ({attempts} attempts)" if attempts > 1 else ""
         return BelleError(

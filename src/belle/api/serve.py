@@ -5,9 +5,9 @@ and ends. So a reply that is being paid for is not lost with the stage, and the 
 rather than ask again.
 
 Standard input: a line of settings (those of ``Sender``, with the ledger's folder), then, as often as wanted, a line
-``[digest, request]`` for each request and a line ``{"stage": …}`` that sends them off. Standard output: lines
-``{"replies": n}`` (more of them are in the ledger), ``{"tell": text}``, and for each batch one ``{"end": fault}``,
-where fault is null, the parts of a ``BelleError``, or ``{"bug": traceback}``.
+``[digest, request]`` for each request and a line ``{"stage": …, "refusals": …, "mode": …}`` that sends them off.
+Standard output: lines ``{"came": …}`` (``Came``: so much has ended since the last of them), ``{"tell": text}``, and for
+each order one ``{"end": fault}``, where fault is null, the parts of a ``BelleError``, or ``{"bug": traceback}``.
 """
 
 import asyncio
@@ -19,13 +19,38 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from belle import jsonl
 from belle.api.ledger import Ledger
+from belle.api.progress import Came
 from belle.api.sender import Sender
 from belle.errors import BelleError
+
+_SAY_EVERY_S = 0.1
+"""How often to say what came: a line for each reply would cost more than the reply."""
+
+
+class _Saying:
+    """Gathers what came, and says it now and then."""
+
+    def __init__(self, emit: Callable[[Mapping[str, Any]], None]) -> None:
+        self._emit, self._came, self._due = emit, Came(), False
+
+    def came(self, more: Came) -> None:
+        """Add what came."""
+        self._came += more
+        if not self._due:
+            self._due = True
+            asyncio.get_running_loop().call_later(_SAY_EVERY_S, self.say)
+
+    def say(self) -> None:
+        """Say what was not said yet."""
+        came, self._came, self._due = self._came, Came(), False
+        if came != Came():
+            self._emit({"came": asdict(came)})
 
 
 async def _serve(lines: Callable[[], bytes], emit: Callable[[Mapping[str, Any]], None]) -> bool:
@@ -34,11 +59,11 @@ async def _serve(lines: Callable[[], bytes], emit: Callable[[Mapping[str, Any]],
     Returns whether a signal ended it, and ``lines`` may still be waited for.
     """
     settings = json.loads(lines())
+    end: dict[str, str] | None
     loop, orders = asyncio.get_running_loop(), asyncio.Queue[Any]()
     with Ledger(Path(settings.pop("ledger"))) as ledger:
-        sender = Sender(
-            ledger=ledger, replies=lambda n: emit({"replies": n}), tell=lambda t: emit({"tell": t}), **settings
-        )
+        saying = _Saying(emit)
+        sender = Sender(ledger=ledger, came=saying.came, tell=lambda text: emit({"tell": text}), **settings)
 
         signals = list[str]()
 
@@ -59,22 +84,24 @@ async def _serve(lines: Callable[[], bytes], emit: Callable[[Mapping[str, Any]],
                     if isinstance(order, list):
                         batch[order[0]] = order[1]
                     else:
-                        loop.call_soon_threadsafe(orders.put_nowait, (order["stage"], batch))
+                        loop.call_soon_threadsafe(orders.put_nowait, (order, batch))
                         batch = {}
             loop.call_soon_threadsafe(sender.stop)
             loop.call_soon_threadsafe(orders.put_nowait, None)
 
         threading.Thread(target=read, daemon=True).start()
         while order := await orders.get():
-            stage, batch = order
+            terms, batch = order
             try:
-                await sender.send(batch, stage=stage)
+                await sender.send(batch, **terms)
             except BelleError as error:
-                emit({"end": {"what": error.what, "where": error.where, "cause": error.cause, "fix": error.fix}})
+                end = {"what": error.what, "where": error.where, "cause": error.cause, "fix": error.fix}
             except Exception:
-                emit({"end": {"bug": traceback.format_exc()}})
+                end = {"bug": traceback.format_exc()}
             else:
-                emit({"end": _stopped(signals[0]) if signals else None})
+                end = _stopped(signals[0]) if signals else None
+            saying.say()
+            emit({"end": end})
         await sender.close()
     return bool(signals)
 

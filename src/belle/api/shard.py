@@ -11,6 +11,9 @@ from pathlib import Path
 from belle.errors import BelleError
 from belle.files import temporary_name
 
+SHARDS = "0123456789abcdef"
+"""The files of a ledger: the first digit of the digests that each holds."""
+
 _BLOCK = 1 << 20
 
 

@@ -134,6 +134,30 @@ class Registry:
 
         return resolve
 
+    def through(self, section: str, entry: str, field: str, path: str) -> Callable[[Any], list[str]]:
+        """Paths of the registry's entries that a recipe lists by name.
+
+        Args:
+            section, entry: The recipe, as in ``settings``.
+            field: The recipe's list of names.
+            path: The key of each one's path, as ``evals.{name}.path``.
+        """
+        from snakemake.io import flag
+
+        def resolve(wildcards: Any) -> list[str]:
+            chooser = f"{entry}.{section}".format(**dict(wildcards.items()))
+            recipe = look_up(chooser, self.values)
+            listed = f"{section}.{recipe}.{field}"
+            names = look_up(listed, self.values)
+            found = []
+            for name in names:
+                key = path.format(name=name)
+                wired = {chooser: recipe, listed: names, key: look_up(key, self.values)}
+                found.append(flag(wired[key], WIRED, wired))
+            return found
+
+        return resolve
+
     def weights(self, key: str) -> Callable[[Any], list[str]]:
         """A model's folder where the registry names a model, or the path that stands there instead."""
 

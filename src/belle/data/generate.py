@@ -10,7 +10,7 @@ from belle.api.teacher.identity import identity
 from belle.data.selfinstruct import REASONS, parse, render
 from belle.data.threads import PATIENCE, Drawn, Item, Messages, Rounds, Source, collect, sampling
 from belle.errors import InputError
-from belle.files import require_file
+from belle.files import read_text
 from belle.records import SeedTask, load_seeds
 
 SYSTEM = "你负责编写训练任务。只按给定的格式接着写，不寒暄，不解释。"
@@ -99,9 +99,14 @@ def load_prompt(prompt: Path, tasks: int) -> str:
     Raises:
         InputError: it has no such place.
     """
-    template = require_file(prompt, "prompt").read_text(encoding="utf-8")
+    template = read_text(prompt, "prompt")
     if "{tasks}" not in template:
-        raise InputError("`{tasks}`, the place of the number of tasks, is missing", where=str(prompt))
+        raise InputError(
+            "`{tasks}`, the place of the number of tasks, is missing",
+            where=str(prompt),
+            cause="another prompt, or an edit by hand",
+            fix="write {tasks} where the prompt says how many tasks are asked",
+        )
     return template.replace("{tasks}", str(tasks))
 
 

@@ -11,6 +11,7 @@ from belle.api.judge_format import render
 from belle.api.ledger import Ledger
 from belle.api.provider import provider
 from belle.errors import InputError
+from belle.files import read_text
 from belle.records import class_name
 
 _SCORE = re.compile(r"(^[ \t>#*]*)?得分[ \t*]*(?::|为|是)[\s*]*(-?(?:\d+(?:\.\d+)?|\.\d+))", re.MULTILINE)
@@ -121,9 +122,14 @@ def request_of(prompt: str, row: jsonl.Row, model: str, temperature: float, max_
 def load_prompts(folder: Path) -> dict[str, str]:
     """The judge prompts of a folder of ``<class>.txt``, by class name."""
     texts = {
-        class_name(path.stem.replace("_", " ")): path.read_text(encoding="utf-8").strip()
+        class_name(path.stem.replace("_", " ")): read_text(path, "judge prompt").strip()
         for path in sorted(Path(folder).glob("*.txt"))
     }
     if not texts:
-        raise InputError("no judge prompts (<class>.txt) in it", where=str(folder))
+        raise InputError(
+            "no judge prompts (<class>.txt) in it",
+            where=str(folder),
+            cause="a wrong path, or a file where their folder is meant",
+            fix="name the folder that holds them, as src/belle/prompts/judge",
+        )
     return texts

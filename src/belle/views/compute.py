@@ -72,8 +72,7 @@ class Compute:
             return KEPT_BY_CLEAN * self.params.generate[entry.generate].rows
         if isinstance(entry, AskedDataset):
             return KEPT_BY_CLEAN * self.params.ask[entry.ask].rows
-        assert isinstance(entry, PublishedDataset)
-        known = HUB_ROWS.get(entry.hub)
+        known = HUB_ROWS.get(entry.hub) if isinstance(entry, PublishedDataset) else None
         return KEPT_BY_CLEAN * known if known else None
 
     def _parameters(self, name: str) -> float:

@@ -28,9 +28,9 @@ from belle.data.rouge.packed import (
 
 _FEW = 48
 """Tokens up to which an insertion sort is the fastest."""
-_MOST = (1 << 16) - 1
+MOST = (1 << 16) - 1
 """The most tokens of a row: length, group and place share a word with which one read of memory brings them all."""
-_MANY = -1
+MANY = -1
 """In the place of a token that stands more than once in its row."""
 
 
@@ -47,8 +47,8 @@ def decide(rows: Rows, pool: int, threshold: float) -> tuple[npt.NDArray[np.bool
     """
     if not threshold > 0:
         raise ValueError(f"a novelty threshold must be over 0, found {threshold}")
-    if rows.longest > _MOST:
-        raise ValueError(f"a row of {rows.longest} tokens; {_MOST} are the most that can be compared")
+    if rows.longest > MOST:
+        raise ValueError(f"a row of {rows.longest} tokens; {MOST} are the most that can be compared")
     capacity = np.zeros(rows.vocabulary + 1, np.int64)
     _count(rows.flat, rows.starts, threshold, rows.longest, capacity)
     heads = np.zeros(rows.vocabulary + 1, np.int64)
@@ -59,10 +59,10 @@ def decide(rows: Rows, pool: int, threshold: float) -> tuple[npt.NDArray[np.bool
 
 
 @njit(cache=True, nogil=True)
-def _rare_first(flat: Ints, start: int, end: int, sorted_: Longs, tokens: Ints, groups: Ints, places: Ints) -> int:
+def rare_first(flat: Ints, start: int, end: int, sorted_: Longs, tokens: Ints, groups: Ints, places: Ints) -> int:
     """The different tokens of a row, the rarest first.
 
-    Writes each token's id, where its group begins in the row sorted by rarity, and its place in the text (``_MANY`` if
+    Writes each token's id, where its group begins in the row sorted by rarity, and its place in the text (``MANY`` if
     it has several); returns how many there are.
     """
     length = end - start
@@ -82,7 +82,7 @@ def _rare_first(flat: Ints, start: int, end: int, sorted_: Longs, tokens: Ints, 
     for at in range(length):
         token = np.int32(sorted_[at] >> 32)
         if found and tokens[found - 1] == token:
-            places[found - 1] = _MANY
+            places[found - 1] = MANY
         else:
             tokens[found], groups[found], places[found] = token, at, np.int32(sorted_[at] & 0x7FFFFFFF)
             found += 1
@@ -102,14 +102,14 @@ def _count(flat: Ints, starts: Longs, threshold: float, longest: int, capacity: 
         if least_of[length] < 0:
             least, _, _ = fill_needs(threshold, length, needs)
             least_of[length] = least
-        for index in range(_rare_first(flat, start, end, sorted_, tokens, groups, places)):
+        for index in range(rare_first(flat, start, end, sorted_, tokens, groups, places)):
             if groups[index] > length - least_of[length]:
                 break
             capacity[tokens[index]] += 1
 
 
 @njit(cache=True, nogil=True)
-def _signatures(flat: Ints, starts: Longs) -> Words:
+def signatures_of(flat: Ints, starts: Longs) -> Words:
     """64 bits for each row, one of them set for each of its tokens."""
     found = np.zeros(len(starts) - 1, np.uint64)
     for row in range(len(found)):
@@ -125,7 +125,7 @@ def _decide(
     keep: npt.NDArray[np.bool_], rivals: Ints,
 ) -> None:  # fmt: skip
     count = len(starts) - 1
-    signatures = _signatures(flat, starts)
+    signatures = signatures_of(flat, starts)
     ends = heads[:-1].copy()  # of each token's list; it begins at its head
     post_row, post_rest = np.empty(heads[-1], np.int32), np.empty(heads[-1], np.uint64)
     needs = np.full(longest + 1, UNREACHABLE, np.int32)
@@ -142,7 +142,7 @@ def _decide(
             keep[row] = True
             continue
         least, first, last = fill_needs(threshold, m, needs)
-        different = _rare_first(flat, start, end, sorted_, tokens, groups, places)
+        different = rare_first(flat, start, end, sorted_, tokens, groups, places)
         rival = -1
         if row >= pool:
             found = 0
@@ -152,14 +152,14 @@ def _decide(
                     break
                 for at in range(heads[token], ends[token]):
                     rest = np.int64(post_rest[at])
-                    n = rest & _MOST
+                    n = rest & MOST
                     need = needs[n]
-                    if group > m - need or (rest >> 16) & _MOST > n - need:
+                    if group > m - need or (rest >> 16) & MOST > n - need:
                         continue
                     theirs = (rest >> 32) - 1
                     # a token that stands once in both: whatever LCS goes through it is no longer than this
                     through = min(place, theirs) + 1 + min(m - 1 - place, n - 1 - theirs)
-                    if place != _MANY and theirs != _MANY and through < need:
+                    if place != MANY and theirs != MANY and through < need:
                         continue
                     other = post_row[at]
                     if seen[other] == row:

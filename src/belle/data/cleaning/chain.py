@@ -1,0 +1,122 @@
+"""What a row is beside the rows before it: a row given twice, a near-duplicate, or not novel."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from belle.data.cleaning.keepfirst import Decisions, Mask, decide
+from belle.data.cleaning.looking import WIDE
+from belle.data.cleaning.same import Index, first_seen
+from belle.data.cleaning.seen import Seen, cut, runs
+from belle.errors import InputError
+
+STEPS = ("exact_duplicate", "near_duplicate", "not_novel")
+"""Why a row is dropped for the sake of one before it, in the order in which it is looked at."""
+
+_MOST_TOKENS = (1 << 16) - 1
+
+
+@dataclass(frozen=True)
+class Chain:
+    """How alike two rows may be; a threshold over 1 switches a step off.
+
+    Attributes:
+        near_duplicate_threshold: Estimated Jaccard similarity of the rows' character shingles.
+        novelty_threshold: ROUGE-L F1 of the compared texts.
+    """
+
+    near_duplicate_threshold: float
+    novelty_threshold: float
+
+    def load(self) -> None:
+        """Import what the steps need: a second at most, which a recipe without them is spared."""
+        if self.near_duplicate_threshold <= 1:
+            import belle.data.minhash.keeping
+            import belle.data.minhash.pairing
+        if self.novelty_threshold <= 1:
+            import belle.data.rouge.deciding
+            import belle.data.rouge.joining  # noqa: F401
+
+
+def decided(
+    seen: Seen, chain: Chain, before: dict[str, Decisions]
+) -> tuple[npt.NDArray[np.uint8], Index, dict[str, Decisions]]:
+    """Decide all rows that pass by themselves.
+
+    Returns:
+        For each row 0, or 1 + the number of the step (of ``STEPS``) that drops it [n]; a row before it that it is
+        dropped for, -1 for none [n]; and what to give as ``before`` the next time.
+    """
+    dropped, rivals = np.zeros(len(seen), np.uint8), np.full(len(seen), -1, np.int64)
+    passing = seen.passing  # rows
+    left: Index = np.arange(len(passing))  # of passing
+    after: dict[str, Decisions] = {}
+
+    def drop(step: int, keep: Mask, witness: Index) -> Index:
+        rows = passing[left[~keep]]
+        dropped[rows] = 1 + step
+        rivals[rows] = passing[left[witness[~keep]]]
+        return left[keep]
+
+    first = first_seen(seen.digests)
+    left = drop(0, first == left, first)
+    if chain.near_duplicate_threshold <= 1:
+        found = _near(seen, left, passing, chain.near_duplicate_threshold, before.get(STEPS[1]))
+        after[STEPS[1]] = found
+        left = drop(1, found.keep, found.witness)
+    if chain.novelty_threshold <= 1:
+        found = _novel(seen, left, passing, chain.novelty_threshold, before.get(STEPS[2]))
+        after[STEPS[2]] = found
+        drop(2, found.keep, found.witness)
+    return dropped, rivals, after
+
+
+def _novel(seen: Seen, left: Index, passing: Index, threshold: float, before: Decisions | None) -> Decisions:
+    from belle.data.rouge.deciding import decide as decide_all
+    from belle.data.rouge.joining import join
+    from belle.data.rouge.packed import Rows
+
+    counts = np.diff(seen.token_starts)[left]
+    if (longest := int(counts.max(initial=0))) > _MOST_TOKENS:
+        raise InputError(
+            f"a text of {longest} tokens; {_MOST_TOKENS} are the most that novelty can compare",
+            where=f"row {int(passing[left[int(np.argmax(counts))]]) + 1}",
+            fix="drop such rows by a filter, or take them out",
+        )
+    ranges = [(int(seen.token_starts[start]), int(seen.token_starts[end])) for start, end in runs(left)]
+    flat = cut(seen.tokens, ranges)
+    how_often = np.bincount(flat, minlength=WIDE + len(seen.words))
+    rank = np.empty(len(how_often), np.int32)
+    rank[np.argsort(how_often, kind="stable")] = np.arange(len(how_often), dtype=np.int32)
+    starts = np.zeros(len(left) + 1, np.int64)
+    np.cumsum(counts, out=starts[1:])
+    rows = Rows(rank[flat], starts, len(how_often))
+
+    def anew() -> tuple[Mask, Index]:
+        keep, rivals = decide_all(rows, 0, threshold)
+        return keep, rivals.astype(np.int64)
+
+    return decide(seen.keys[passing[left]], before, anew, lambda few: join(rows, few, threshold))
+
+
+def _near(seen: Seen, left: Index, passing: Index, threshold: float, before: Decisions | None) -> Decisions:
+    from belle.data.minhash.keeping import NearDuplicates
+    from belle.data.minhash.pairing import pairs
+    from belle.data.minhash.similarity import Similarity
+
+    similarity = Similarity(threshold)
+    signatures = cut(seen.signatures, runs(left))
+
+    def anew() -> tuple[Mask, Index]:
+        rivals = NearDuplicates(similarity).keep_signed(signatures)
+        return rivals < 0, rivals
+
+    def around(few: Index) -> tuple[Index, Index]:
+        slots, others = pairs(signatures, signatures[few], similarity)
+        apart = few[slots] != others
+        return few[slots][apart], others[apart]
+
+    return decide(seen.keys[passing[left]], before, anew, around)

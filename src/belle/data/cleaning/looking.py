@@ -1,0 +1,289 @@
+"""What one raw row tells by itself: whether it passes, and what later steps ask of it.
+
+Imports little: this is what worker processes hold in memory, and they look at one line at a time.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from array import array
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import orjson
+from xxhash import xxh3_128_digest
+
+from belle import jsonl
+from belle.data import filters as library
+from belle.data.contamination.overlap import Contamination, Overlap
+from belle.data.novelty import tokens
+from belle.errors import InputError
+from belle.records import turns
+
+FIELDS = ("instruction", "input", "output")
+WIDE = 1 << 16
+"""Below it a token is an ideograph's code point; from it on, a word of the block's list."""
+
+CONTAMINATED = "contaminated"
+
+_ALWAYS = ("output_too_short", "output_too_long", "not_utf8", CONTAMINATED)
+_KINDS = ("category", "class", "task_type")
+"""The keys that tell a row's class, the first that is there."""
+
+
+# Characters that NFKC leaves alone: it is twenty times slower than to find out that there are no others.
+_PLAIN = re.compile(
+    "[^\\x00-\\x7f\\u3400-\\u4dbf\\u4e00-\\u9fff\\u3001\\u3002\\u300a-\\u3011\\u2018\\u2019\\u201c\\u201d\\u2014\\u00b7]"
+)
+_WIDE_SIGNS = tuple((sign, unicodedata.normalize("NFKC", sign)) for sign in "，！？：；（）　")
+
+
+def bare(text: str) -> str:
+    """A text without white space and in NFKC: what texts have in common that differ only in those."""
+    plain = text
+    for wide, narrow in _WIDE_SIGNS:
+        plain = plain.replace(wide, narrow)
+    if _PLAIN.search(plain):
+        plain = unicodedata.normalize("NFKC", text)
+    return "".join(plain.split())
+
+
+@dataclass(frozen=True)
+class Looking:
+    """How rows are looked at: a recipe's settings, as plain values that travel to worker processes.
+
+    Attributes:
+        filters: Names in ``belle.data.filters.FILTERS``, in their order.
+        compare: The text that novelty compares: ``instruction`` or ``instruction+input``.
+        min_output_chars, max_output_chars: Limits of an output.
+        tokens: Whether novelty will ask for tokens.
+        near_duplicate_threshold: Up to 1, near-duplicates will ask for texts.
+        evals: Names and paths of the evaluation sets that rows must not overlap with.
+        contamination: From how much overlap on a row goes: settings of ``belle.data.contamination``.
+    """
+
+    filters: tuple[str, ...]
+    compare: str
+    min_output_chars: int
+    max_output_chars: int
+    tokens: bool
+    near_duplicate_threshold: float
+    evals: tuple[tuple[str, str], ...] = ()
+    contamination: tuple[tuple[str, Any], ...] = ()
+
+    def reasons(self) -> list[str]:
+        """What the numbers of ``Looked.reasons`` from 1 on mean."""
+        return [*self.filters, *_ALWAYS]
+
+
+class RowFault(Exception):
+    """A line that is no row: ``number`` counts lines (``of`` is ``line``) or rows (``row``) of the block from 1."""
+
+    def __init__(self, of: str, number: int, fault: InputError) -> None:
+        super().__init__(of, number, fault)  # as pickle gives it back
+        self.of, self.number, self.what, self.cause, self.fix = of, number, fault.what, fault.cause, fault.fix
+
+
+@dataclass
+class Looked:
+    """What was seen in a block of lines, in flat arrays that travel between processes. ``n`` rows, ``p`` pass.
+
+    Attributes:
+        lines: How many lines there were, blank ones too.
+        keys: 16 bytes for each row's line [n].
+        spans: Where each row's line begins in the block, and its length in bytes without the line end [n, 2].
+        reasons: 0 where a row passes, else the number of its reason, from 1 [n].
+        ids: 16 bytes for each row's id [n].
+        chars: Characters of instruction, input and output [n, 3].
+        kinds: The row's class as a number in ``kind_names``, 0 for none [n].
+        digests: 16 bytes for what rows have in common that differ only in white space or width [p].
+        tokens, token_counts: ROUGE-L tokens of the compared text, end to end [p].
+        words: What tokens from ``WIDE`` on mean.
+        texts, text_lengths: UTF-8 of instruction, input and output for near-duplicates, end to end [p].
+        mended: Row → the line to write in the place of its own.
+        overlaps: Row → what it has in common with an evaluation row, of rows that pass the filters.
+    """
+
+    lines: int = 0
+    keys: bytearray = field(default_factory=bytearray)
+    spans: array[int] = field(default_factory=lambda: array("I"))
+    reasons: bytearray = field(default_factory=bytearray)
+    ids: bytearray = field(default_factory=bytearray)
+    chars: array[int] = field(default_factory=lambda: array("I"))
+    kinds: array[int] = field(default_factory=lambda: array("H"))
+    kind_names: list[str] = field(default_factory=lambda: [""])
+    digests: bytearray = field(default_factory=bytearray)
+    tokens: array[int] = field(default_factory=lambda: array("I"))
+    token_counts: array[int] = field(default_factory=lambda: array("I"))
+    words: list[str] = field(default_factory=list)
+    texts: bytearray = field(default_factory=bytearray)
+    text_lengths: array[int] = field(default_factory=lambda: array("I"))
+    mended: dict[int, bytes] = field(default_factory=dict)
+    overlaps: dict[int, Overlap] = field(default_factory=dict)
+
+
+class _Passing(NamedTuple):
+    """A row that passes the filters: its number, its texts, and its first question by itself."""
+
+    row: int
+    instruction: str
+    input: str
+    output: str
+    opening: str
+
+
+class Looker:
+    """Looks at blocks of lines by one recipe."""
+
+    def __init__(self, looking: Looking) -> None:
+        self._looking = looking
+        names = {name: number for number, name in enumerate(looking.reasons(), 1)}
+        steps: list[library.Filter] = [library.FILTERS[name] for name in looking.filters]
+        steps += [
+            library.output_too_short(looking.min_output_chars),
+            library.output_too_long(looking.max_output_chars),
+        ]
+        self._steps, self._names = steps, names
+        evals = {name: Path(path) for name, path in looking.evals}
+        self._contamination = Contamination.load(evals, **dict(looking.contamination)) if evals else None
+
+    def look(self, block: bytes) -> Looked:
+        """Look at every row of a block of whole lines.
+
+        Raises:
+            RowFault: a line that is no row; the first of them.
+        """
+        seen, kinds, passing = Looked(), {"": 0}, list[_Passing]()
+        start = 0
+        while start < len(block):
+            end = block.find(b"\n", start)
+            end = len(block) if end < 0 else end
+            line = block[start:end]
+            seen.lines += 1
+            stripped = line.strip()
+            if stripped:
+                first = start if len(stripped) == len(line) else start + line.index(stripped)
+                texts = self._row(seen, stripped, first, kinds)
+                if texts is not None:
+                    passing.append(texts)
+            start = end + 1
+        seen.kind_names = list(kinds)
+        self._of_passing(seen, self._clear(seen, passing))
+        return seen
+
+    def _row(self, seen: Looked, line: bytes, start: int, kinds: dict[str, int]) -> _Passing | None:
+        row, odd = self._parse(line, seen)
+        views = self._views(row, seen)
+        seen.spans.extend((start, len(line)))
+        seen.keys += xxh3_128_digest(line)
+        seen.ids += xxh3_128_digest(row["id"].encode())
+        seen.kinds.append(kinds.setdefault(_kind(row), len(kinds)))
+        if len(views) == 1:
+            view = views[0]
+            texts = view["instruction"], view["input"], view["output"]
+            seen.chars.extend((len(texts[0]), len(texts[1]), len(texts[2])))
+        else:
+            texts = "\n".join(view["instruction"] for view in views), "", "\n".join(view["output"] for view in views)
+            seen.chars.extend((len(texts[0]) - len(views) + 1, 0, len(texts[2]) - len(views) + 1))
+        reason = self._reason(views, odd)
+        seen.reasons.append(reason)
+        return None if reason else _Passing(len(seen.reasons) - 1, *texts, views[0]["instruction"])
+
+    def _clear(self, seen: Looked, passing: list[_Passing]) -> list[_Passing]:
+        """The rows that do not overlap too much with an evaluation set."""
+        if self._contamination is None:
+            return passing
+        overlaps = self._contamination.check([(f"{text.instruction}\n{text.input}", text.output) for text in passing])
+        clear = []
+        for text, overlap in zip(passing, overlaps, strict=True):
+            if overlap is not None:
+                seen.overlaps[text.row] = overlap
+            if overlap is not None and overlap.contaminates:
+                seen.reasons[text.row] = self._names[CONTAMINATED]
+            else:
+                clear.append(text)
+        return clear
+
+    def _of_passing(self, seen: Looked, passing: list[_Passing]) -> None:
+        """What only rows that pass are asked for."""
+        words: dict[str, int] = {}
+        for _, instruction, given, output, opening in passing:
+            text = f"{instruction}\0{given}\0{output}"
+            seen.digests += xxh3_128_digest(bare(text).encode())
+            if self._looking.near_duplicate_threshold <= 1:
+                utf8 = text.encode()
+                seen.texts += utf8
+                seen.text_lengths.append(len(utf8))
+            if self._looking.tokens:
+                found = tokens(opening if self._looking.compare == "instruction" else f"{instruction}\n{given}")
+                seen.token_counts.append(len(found))
+                seen.tokens.extend(
+                    ord(word) if word >= "\u3400" else WIDE + words.setdefault(word, len(words)) for word in found
+                )
+        seen.words = list(words)
+
+    def _parse(self, line: bytes, seen: Looked) -> tuple[jsonl.Row, bool]:
+        """The line's object, and whether it holds what UTF-8 cannot (only Python's own parser takes that)."""
+        try:
+            row = orjson.loads(line)
+            if isinstance(row, dict):
+                return row, False
+        except orjson.JSONDecodeError:
+            pass
+        try:
+            return jsonl.parse(line, ""), True
+        except InputError as fault:
+            raise RowFault("line", seen.lines, fault) from None
+
+    def _views(self, row: jsonl.Row, seen: Looked) -> list[jsonl.Row]:
+        """The row itself, or each question of a conversation with its answer."""
+        number = len(seen.reasons) + 1
+        try:
+            _text(row, "id")
+            if not row["id"] or not row["id"].isprintable():
+                raise _not_text("id", row["id"])
+            if "conversations" in row:
+                said = [turn.text for turn in turns(row, "")]
+                pairs = zip(said[::2], said[1::2], strict=True)
+                return [{"instruction": human, "input": "", "output": answer} for human, answer in pairs]
+            if "input" not in row:
+                row["input"] = ""
+                seen.mended[number - 1] = jsonl.dumps(row).encode("utf-8", "surrogatepass")
+            for name in FIELDS:
+                _text(row, name)
+        except InputError as fault:
+            raise RowFault("row", number, fault) from None
+        return [row]
+
+    def _reason(self, views: Sequence[jsonl.Row], odd: bool) -> int:
+        for step in self._steps:
+            for view in views:
+                if reason := step(view):
+                    return self._names[reason]
+        if odd and any(library.not_utf8(view) for view in views):
+            return self._names["not_utf8"]
+        return 0
+
+
+def _kind(row: jsonl.Row) -> str:
+    for key in _KINDS:
+        value = row.get(key)
+        if isinstance(value, str):
+            return value
+    return ""
+
+
+def _text(row: jsonl.Row, name: str) -> None:
+    if not isinstance(row.get(name), str):
+        raise _not_text(name, row.get(name))
+
+
+def _not_text(name: str, value: object) -> InputError:
+    return InputError(
+        f"`{name}` must be text, found {'nothing' if value is None else repr(value)[:200]}",
+        cause="another schema than id, instruction, input, output",
+        fix=f"give every row a `{name}`",
+    )

@@ -1,0 +1,154 @@
+"""What cleaning leaves: the rows that stay, the rows that go with their reasons, and the report of both."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import orjson
+
+from belle import jsonl
+from belle.data.cleaning.keepfirst import Mask
+from belle.data.cleaning.looking import CONTAMINATED, FIELDS
+from belle.data.cleaning.raw import View
+from belle.data.cleaning.same import Index
+from belle.data.cleaning.seen import Seen
+from belle.data.contamination.tally import Tally
+from belle.files import atomic_file
+
+_FEW = 3
+_CHARS = 300
+"""Characters of a text in a sample."""
+_JOIN = 4096
+"""Pieces that are written together."""
+
+EDGES = (0, 1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384, 32768, 65536)
+"""Where the classes of a histogram of lengths begin, in characters; the last has no end."""
+
+
+def write_rows(path: Path, view: View, seen: Seen, keep: Mask) -> int:
+    """Write the rows to keep as they stand in the raw file, and return how many there are."""
+    rows = np.flatnonzero(keep)
+    with atomic_file(path, "wb") as file:
+        _write(file, _slabs(view, seen, rows))
+    return len(rows)
+
+
+def write_rejects(path: Path, view: View, seen: Seen, reasons: npt.NDArray[np.uint8], names: list[str]) -> None:
+    """Write every dropped row with ``reason`` as its first key."""
+    heads = [b'{"reason": "%s", ' % name.encode() for name in ["", *names]]
+    rows = np.flatnonzero(reasons)
+    spans = zip(reasons[rows].tolist(), seen.starts[rows].tolist(), seen.sizes[rows].tolist(), strict=True)
+    with atomic_file(path, "wb") as file:
+        _write(file, (heads[reason] + view[start + 1 : start + size] + b"\n" for reason, start, size in spans))
+
+
+def _write(file: Any, pieces: Iterator[bytes]) -> None:
+    together: list[bytes] = []
+    for piece in pieces:
+        together.append(piece)
+        if len(together) == _JOIN:
+            file.write(b"".join(together))
+            together.clear()
+    file.write(b"".join(together))
+
+
+def _slabs(view: View, seen: Seen, rows: Index) -> Iterator[bytes]:
+    """The rows' lines; those that stand one behind the other in the file in one piece."""
+    if not len(rows):
+        return
+    starts, ends = seen.starts[rows], seen.starts[rows] + seen.sizes[rows]
+    apart = starts[1:] != ends[:-1] + 1
+    if seen.mended:
+        changed = np.isin(rows, list(seen.mended))
+        apart |= changed[1:] | changed[:-1]
+    breaks = np.flatnonzero(apart) + 1
+    firsts, lasts = np.concatenate([[0], breaks]), np.concatenate([breaks - 1, [len(rows) - 1]])
+    begins, stops, which = starts[firsts].tolist(), ends[lasts].tolist(), rows[firsts].tolist()
+    for row, begin, stop in zip(which, begins, stops, strict=True):
+        yield seen.mended.get(row) or view[begin:stop]
+        yield b"\n"
+
+
+def report(
+    view: View, seen: Seen, reasons: npt.NDArray[np.uint8], rivals: Index, names: list[str], evals: bool
+) -> dict[str, Any]:
+    """What became of every row: counts by reason, lengths and classes before and after, and some of the rejects."""
+    keep = reasons == 0
+    counts = np.bincount(reasons, minlength=len(names) + 1)
+    samples = {}
+    for number, name in enumerate(names, 1):
+        rows = np.flatnonzero(reasons == number)[:_FEW].tolist() if counts[number] else list[int]()
+        samples[name] = [_sample(view, seen, row, int(rivals[row])) for row in rows]
+    return {
+        "rows_in": len(seen),
+        "rows_out": int(keep.sum()),
+        "reasons": {name: int(count) for name, count in zip(names, counts[1:].tolist(), strict=True)},
+        "samples": samples,
+        "chars": {
+            when: {field: _lengths(seen.chars[which, at]) for at, field in enumerate(FIELDS)}
+            for when, which in (("before", slice(None)), ("after", keep))
+        },
+        **({"contamination": _contamination(view, seen, names)} if evals else {}),
+        "classes": {"before": _classes(seen, seen.kinds), "after": _classes(seen, seen.kinds[keep])},
+    }
+
+
+def _sample(view: View, seen: Seen, row: int, rival: int) -> dict[str, Any]:
+    start = int(seen.starts[row])
+    found = _texts(view[start : start + int(seen.sizes[row])])
+    if rival >= 0:
+        begin = int(seen.starts[rival])
+        found["rival"] = _texts(view[begin : begin + int(seen.sizes[rival])])["id"]
+    return found
+
+
+def _texts(line: bytes) -> dict[str, Any]:
+    try:
+        row = orjson.loads(line)
+    except orjson.JSONDecodeError:
+        row = jsonl.parse(line, "")  # half of a surrogate pair, which no report can hold
+        row = {key: _whole(value) if isinstance(value, str) else value for key, value in row.items()}
+    if "conversations" in row:
+        turns = row["conversations"]
+        row["instruction"], row["output"] = turns[0]["value"], turns[-1]["value"]
+    return {"id": row["id"], **{name: str(row.get(name, ""))[:_CHARS] for name in FIELDS}}
+
+
+def _whole(text: str) -> str:
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def _lengths(values: npt.NDArray[np.uint32]) -> dict[str, Any]:
+    counts = np.bincount(np.searchsorted(EDGES, values, side="right") - 1, minlength=len(EDGES))
+    histogram = {"edges": list(EDGES), "counts": counts.tolist()}
+    if not len(values):
+        return {"min": 0, "mean": 0.0, "median": 0, "p95": 0, "max": 0, "histogram": histogram}
+    places = [(len(values) - 1) // 2, (95 * len(values) + 99) // 100 - 1]
+    median, p95 = np.partition(values, places)[places].tolist()
+    return {
+        "min": int(values.min()),
+        "mean": round(float(values.sum(dtype=np.int64)) / len(values), 2),
+        "median": median,
+        "p95": p95,
+        "max": int(values.max()),
+        "histogram": histogram,
+    }
+
+
+def _contamination(view: View, seen: Seen, names: list[str]) -> dict[str, Any]:
+    """What the rows that pass the filters have in common with the evaluation sets."""
+    tally = Tally()
+    for row, overlap in seen.overlaps.items():
+        start = int(seen.starts[row])
+        tally.add(_texts(view[start : start + int(seen.sizes[row])])["id"], overlap)
+    filtered = (seen.reasons > 0) & (seen.reasons != 1 + names.index(CONTAMINATED))
+    return {**tally.as_json(), "rows": len(seen) - int(filtered.sum())}
+
+
+def _classes(seen: Seen, kinds: npt.NDArray[np.uint16]) -> dict[str, int]:
+    counts = np.bincount(kinds, minlength=len(seen.kind_names)).tolist()
+    return {name: count for name, count in sorted(zip(seen.kind_names, counts, strict=True)) if name and count}

@@ -1,0 +1,59 @@
+"""Filters for training rows: each looks at one row and returns its name as the reason to drop it, or None.
+
+They are written for Chinese instruction data as ChatGPT and its kin write it. Each errs on the side of
+keeping a row: what it looks for must be a fault of the row, not its subject ("写一封道歉信" may say sorry).
+A row of any length costs time in proportion to it. How often each is right is in docs/filters.md.
+"""
+
+from belle.data.filters.damage import markup_left, mojibake
+from belle.data.filters.ending import repetition, truncated
+from belle.data.filters.presence import (
+    instruction_empty,
+    instruction_length,
+    not_utf8,
+    output_empty,
+    output_equals_input,
+    output_too_long,
+    output_too_short,
+    too_long,
+    too_short,
+)
+from belle.data.filters.privacy import personal_data
+from belle.data.filters.row import Filter
+from belle.data.filters.script import foreign_input, mixed_script, not_chinese, traditional
+from belle.data.filters.task import blacklist, blacklist_of, input_missing, unanswerable
+from belle.data.filters.teacher import asks_back, gpt_self_reference, refusal
+
+__all__ = [
+    "FILTERS",
+    "Filter",
+    "blacklist_of",
+    "not_utf8",
+    "output_too_long",
+    "output_too_short",
+    "too_long",
+    "too_short",
+]
+
+FILTERS: dict[str, Filter] = {
+    "instruction_empty": instruction_empty,
+    "output_empty": output_empty,
+    "output_equals_input": output_equals_input,
+    "instruction_length": instruction_length,
+    "blacklist": blacklist,
+    "gpt_self_reference": gpt_self_reference,
+    "refusal": refusal,
+    "asks_back": asks_back,
+    "unanswerable": unanswerable,
+    "input_missing": input_missing,
+    "not_chinese": not_chinese,
+    "foreign_input": foreign_input,
+    "mixed_script": mixed_script,
+    "traditional": traditional,
+    "mojibake": mojibake,
+    "repetition": repetition,
+    "markup_left": markup_left,
+    "truncated": truncated,
+    "personal_data": personal_data,
+}
+"""The filters that a recipe can name; those of lengths, UTF-8 and duplicates always apply."""

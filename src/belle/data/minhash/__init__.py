@@ -1,0 +1,1 @@
+"""Near-duplicates by MinHash, compiled: ``signatures`` of texts, ``NearDuplicates`` kept first, all ``pairs``."""

@@ -1,0 +1,1 @@
+"""Broken inputs by entry point, and what must be said of each."""
