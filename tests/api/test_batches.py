@@ -1,5 +1,6 @@
 """OpenAI's Batch API against a server that speaks it over real HTTP, and that fails as batches do."""
 
+import asyncio
 import json
 import subprocess
 import sys
@@ -17,7 +18,10 @@ from belle.api.client import Client, Refusal, Request, ask
 from belle.api.ledger import Ledger
 from belle.api.prices import Price, Prices
 from belle.api.request import request_digest
+from belle.api.sender import Sender
 from belle.errors import BelleError
+
+KEY = "sk-secret-0123456789"
 
 
 def some(count: int) -> list[Request]:
@@ -28,11 +32,35 @@ def texts(count: int) -> list[str]:
     return [f"答:第{i}问" for i in range(count)]
 
 
-def batched(stub: StubApi, folder: Path, count: int, **changes: Any) -> list[Any]:
+def batched(stub: StubApi, folder: Path, count: int, *, api_key: str = KEY, **changes: Any) -> list[Any]:
+    """Texts and reasons by the sender in this process, which is quick; how processes work together is tested below."""
+    terms = {"timeout_s": 5.0, "max_retries": 2, "first_pause_s": 0.01, "poll_s": 0.02, "in_flight": 8}
+    refusals, endpoint = changes.get("refusals", False), changes.get("endpoint", stub.url)
+    limit = changes.get("budget")
+    identities = [request.identity(endpoint) for request in some(count)]
+
+    async def send() -> None:
+        sender = Sender(
+            ledger=ledger, base_url=stub.url, api_key=api_key, came=lambda came: None,
+            tell=lambda text: print(text, file=sys.stderr), budget=limit and limit.as_json(), **terms,
+        )  # fmt: skip
+        try:
+            orders = {request_digest(identity): identity for identity in identities}
+            await sender.send(orders, stage="test", refusals=refusals, mode="batch")
+        finally:
+            await sender.close()
+
+    with Ledger(folder) as ledger:
+        if api_key:
+            asyncio.run(send())
+        return in_processes(stub, folder, count, api_key="", refusals=refusals, endpoint=endpoint)
+
+
+def in_processes(stub: StubApi, folder: Path, count: int, **changes: Any) -> list[Any]:
+    """As ``batched``, with a sender that is a process of its own."""
     settings: dict[str, Any] = {
-        "base_url": stub.url, "endpoint": stub.url, "api_key": "sk-secret-0123456789", "in_flight": 8,
-        "timeout_s": 5.0, "max_retries": 2, "first_pause_s": 0.01, "poll_s": 0.02, "mode": "batch",
-        "describe": "test", **changes,
+        "base_url": stub.url, "endpoint": stub.url, "api_key": KEY, "in_flight": 8, "timeout_s": 5.0, "max_retries": 2,
+        "first_pause_s": 0.01, "poll_s": 0.02, "mode": "batch", "describe": "test", **changes,
     }  # fmt: skip
     with Ledger(folder) as ledger:
         return [
@@ -124,7 +152,7 @@ def test_a_malformed_body_in_a_batch_is_asked_for_three_times(tmp_path: Path) ->
         assert batched(stub, tmp_path, 2, refusals=True) == ["malformed", "malformed"]
         assert set(stub.posts.values()) == {3}
         stub.batch_fault = lambda n, body: (500, {"error": {"message": "overloaded"}})
-        with pytest.raises(BelleError, match="2 requests got no answer in any of 3 batches: HTTP 500: overloaded"):
+        with pytest.raises(BelleError, match="2 requests got no answer in 3 to 5 batches: HTTP 500: overloaded"):
             batched(stub, tmp_path, 2)
 
 
@@ -140,10 +168,10 @@ ASKER = """
 import sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[3])
-from test_batches import StubApi, batched
+from test_batches import StubApi, in_processes
 stub = StubApi()
 stub.url = sys.argv[2]
-print("".join(batched(stub, Path(sys.argv[1]), 6, mode=sys.argv[4])))
+print("".join(in_processes(stub, Path(sys.argv[1]), 6, mode=sys.argv[4])))
 """
 
 

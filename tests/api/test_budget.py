@@ -14,7 +14,7 @@ from aiohttp import web
 from stub_api import StubApi, completion
 
 from belle.api.budget import Account, Budget
-from belle.api.client import Request, ask
+from belle.api.client import Client, Request, ask
 from belle.api.ledger import Ledger
 from belle.api.prices import Price, Prices
 from belle.api.provider import endpoint_name, provider
@@ -133,6 +133,20 @@ def test_each_attempt_that_may_have_been_paid_counts(tmp_path: Path) -> None:
         with pytest.raises(BelleError, match=r"\$60.00 in flight or possibly paid"):
             asked(stub.url, tmp_path, some(1), budget(70), max_retries=8, first_pause_s=0.01)
         assert stub.posts.total() == 3
+
+
+def test_what_came_is_counted_in_tokens_and_dollars(tmp_path: Path) -> None:
+    with StubApi() as stub, Ledger(tmp_path) as ledger:
+        client = Client(
+            ledger=ledger, base_url=stub.url, endpoint="https://api.example.com/v1", api_key="k", in_flight=4,
+            timeout_s=5, budget=budget(1000),
+        )  # fmt: skip
+        with client:
+            client.ask(some(4), bar=False)
+            client.ask(some(6), bar=False)
+        assert (client.came.prompt_tokens, client.came.completion_tokens, client.came.usd) == (18, 30, 30.0)
+        assert client.came.told() == "48 tokens, $30"
+        assert {tuple(line["price"]) for line in ledger} == {(0.0, 1e6)}
 
 
 def test_a_refusal_costs_nothing(tmp_path: Path) -> None:

@@ -1,13 +1,16 @@
 """``belle ledger`` as a user types it."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 from aiohttp import web
 from stub_api import StubApi
+from test_ledger import an_entry
 
+from belle.api import prices
 from belle.api.budget import Account, Budget
 from belle.api.client import Request, ask
 from belle.api.ledger import Ledger
@@ -32,11 +35,10 @@ def filled(stub: StubApi, folder: Path, count: int, stage: str, **changes: Any) 
         ask(some(count, model), ledger=ledger, describe=stage, refusals=True, **settings)
 
 
-@pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+@pytest.fixture(scope="module")
+def asked(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A ledger of three stages: chat, batch, and a model without a price, with every kind of ending."""
-    monkeypatch.chdir(tmp_path)
-    ledger = tmp_path / "data" / "ledger"
+    ledger = tmp_path_factory.mktemp("asked") / "ledger"
     too_long = {"error": {"code": "context_length_exceeded", "message": "too long"}}
 
     def choose(body: dict[str, Any]) -> Any:
@@ -52,6 +54,14 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         stub.choose, stub.fault = None, lambda earlier: "drop" if earlier == 0 else None
         filled(stub, ledger, 2, "other", model="my-model")
     return ledger
+
+
+@pytest.fixture
+def folder(asked: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of it where the command looks for it."""
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(asked, tmp_path / "data" / "ledger")
+    return tmp_path / "data" / "ledger"
 
 
 def test_spend_by_stage_and_model(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -77,8 +87,6 @@ def test_spend_by_stage_and_model(folder: Path, capsys: pytest.CaptureFixture[st
 
 
 def test_it_agrees_with_the_account_of_a_budget(folder: Path) -> None:
-    from belle.api import prices
-
     every = prices.load({"my-model": (1.0, 2.0)})
     account = Account(folder, Budget(1, every))
     account.refresh()
@@ -87,8 +95,6 @@ def test_it_agrees_with_the_account_of_a_budget(folder: Path) -> None:
 
 def test_a_killed_sender_shows_as_open_and_then_as_possibly_paid(tmp_path: Path) -> None:
     digest, body = "a" * 64, '{"choices": [{"message": {"content": "答"}}]}'
-    from test_ledger import an_entry
-
     entry = an_entry(0, body)
     ledger = Ledger(tmp_path)
     ledger.claim([entry.digest, digest], stage="s")

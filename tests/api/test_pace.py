@@ -104,6 +104,13 @@ def test_a_rate_limit_that_names_its_wait_uses_up_no_attempt(tmp_path: Path) -> 
         assert set(stub.posts.values()) == {7}
 
 
+def test_a_wait_after_which_much_may_have_been_paid_uses_up_attempts(tmp_path: Path) -> None:
+    with StubApi(fault=lambda n: web.Response(status=503, headers={"retry-after-ms": "20"})) as stub:
+        with pytest.raises(BelleError, match=r"HTTP 503.*\(4 attempts\)"):
+            sent(stub, tmp_path, some(1), max_retries=3)
+        assert stub.posts.total() == 4
+
+
 def test_patience_has_an_end(tmp_path: Path) -> None:
     with StubApi(fault=lambda n: web.Response(status=429, headers={"retry-after": "86400"})) as stub:
         begin = time.monotonic()

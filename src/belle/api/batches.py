@@ -21,8 +21,8 @@ from belle.errors import BelleError
 _MOST_REQUESTS, _MOST_BYTES = 50_000, 150_000_000
 """What one batch may hold: OpenAI takes 50,000 requests and 200 MB."""
 
-_ROUNDS = 3
-"""How many batches a request may be in before we give it up."""
+_ROUNDS, _BROKEN_ROUNDS = 5, 3
+"""How many batches a request may be in before we give it up, and one whose reply came malformed: each may be paid."""
 
 Unanswered = dict[str, RefusedError | None]
 """Requests without an answer, and what the last batch said of each."""
@@ -71,7 +71,7 @@ class Batches:
         """Bring the replies of an order into the ledger by batches.
 
         Raises:
-            BelleError: the API refuses or fails, the budget is reached, or requests got no answer in any of three
+            BelleError: the API refuses or fails, the budget is reached, or requests got no answer in any of five
                 batches. What is in other batches under way is taken in first.
         """
         waiting, rounds = list(order.requests), Counter[str]()
@@ -84,6 +84,11 @@ class Batches:
                 name = f"belle-{os.urandom(8).hex()}"
                 claims, over = await asyncio.to_thread(self._claiming.claim, chunk, order, mode="batch", batch=name)
                 self._came(Came(len(claims.answered)))
+                if claims.possibly_paid:
+                    self._tell(
+                        f"{order.stage}: {len(claims.possibly_paid)} requests had been sent before without a reply "
+                        "being seen; they are possibly paid, and are sent again"
+                    )
                 later += [*claims.theirs, *(over.digests if over else [])]
                 if mine := [digest for digest in claims.mine if digest not in claims.batched]:
                     tasks.append(asyncio.create_task(self._bring(name, mine, order)))
@@ -96,7 +101,7 @@ class Batches:
             again = await _all(tasks)
             rounds.update(list(again))
             waiting = [*again, *later]
-            given_up = [digest for digest in again if rounds[digest] >= _ROUNDS]
+            given_up = [digest for digest, why in again.items() if rounds[digest] >= _most_rounds(why)]
             waiting = [digest for digest in waiting if digest not in set(given_up)]
             await self._give_up({digest: again[digest] for digest in given_up}, order)
 
@@ -219,7 +224,7 @@ class Batches:
         if nameless:
             last = next((error.what for error in nameless.values() if error is not None), "no line for them")
             raise BelleError(
-                f"{len(nameless)} requests got no answer in any of {_ROUNDS} batches: {last}",
+                f"{len(nameless)} requests got no answer in {_BROKEN_ROUNDS} to {_ROUNDS} batches: {last}",
                 where=self._base_url,
                 cause="a server that drops requests, or that is overloaded",
                 fix="run again later, or ask them one by one: every reply so far is in the ledger",
@@ -247,6 +252,10 @@ class Batches:
             cause="a model that batches cannot ask, or the account's limit for batches",
             fix="see what it says; nothing of it was paid",
         )
+
+
+def _most_rounds(why: RefusedError | None) -> int:
+    return _BROKEN_ROUNDS if why is not None and why.body is not None else _ROUNDS
 
 
 async def _all(tasks: list[asyncio.Task[Unanswered]]) -> Unanswered:

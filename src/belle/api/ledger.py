@@ -87,10 +87,10 @@ class Ledger:
     def refusal(self, digest: str) -> dict[str, Any] | None:
         """The refusal line of a request: ``reason``, ``message``, …; None if there is none, or a reply."""
         with self._lock:
-            index, key = self._refresh(digest[0]), bytes.fromhex(digest)
-            return (
-                None if key in index.replies or key not in index.refusals else self._at(digest[0], index.refusals[key])
-            )
+            if digest in self:
+                return None
+            place = self._indexes[digest[0]].refusals.get(bytes.fromhex(digest))
+            return None if place is None else self._at(digest[0], place)
 
     def get(self, digest: str) -> dict[str, Any] | None:
         """The reply line of a request: ``request``, ``reply`` (raw body), ``usage``, …; None if not answered."""

@@ -43,6 +43,7 @@ class _Attempts:
     """What became of the attempts at one request so far: ``lost`` ones may have been paid, and brought no reply."""
 
     count: int = 0
+    throttled: int = 0
     failures: int = 0
     broken: int = 0
     lost: int = 0
@@ -234,11 +235,14 @@ class Sender:
                 if refused.body is not None:
                     await self._recorder.keep(Broken(digest, refused.reason, refused.body), order.stage)
                 pause = self._next_pause(refused, so_far, started + self._patience_s - time.monotonic())
-                if pause is None:
+                if pause is None or self._stop.is_set():
                     break
                 if so_far.lost:
                     self._again.add(digest)
                 await sleep(pause, self._stop)
+            if self._stop.is_set() and refused.again:
+                self._give_up(digest, so_far, "stopped", order)
+                return
             if not (order.refusals and refused.reason):
                 raise self._failure(refused, so_far.count)
             seconds = time.monotonic() - started
@@ -247,24 +251,31 @@ class Sender:
             self._came(Came(1, refused={refused.reason: 1}))
         except BaseException as error:
             reason = refused.what.partition(":")[0] if isinstance(error, BelleError) else type(error).__name__
-            paid = "possibly" if so_far.lost else "no"
-            self._ledger.release({digest: (paid, reason)}, stage=order.stage, lost=so_far.lost)
+            self._give_up(digest, so_far, reason, order)
             raise
+
+    def _give_up(self, digest: str, so_far: _Attempts, reason: str, order: Order) -> None:
+        paid = "possibly" if so_far.lost else "no"
+        self._ledger.release({digest: (paid, reason)}, stage=order.stage, lost=so_far.lost)
 
     def _next_pause(self, refused: RefusedError, so_far: _Attempts, patience_s: float) -> float | None:
         """Seconds to wait before the next attempt; None if there is none.
 
-        A wait that the server names holds every request back, and is not counted among the failures: a rate limit is
-        met by waiting, however many others are in the queue. The patience bounds all waits together.
+        A wait that the server names holds every request back. Where nothing can have been paid it is not counted
+        among the failures: a rate limit is met by waiting, however many others are in the queue. The patience bounds
+        all waits together.
         """
-        if not refused.again or self._stop.is_set() or patience_s <= 0:
+        wait_s = refused.wait_s or 0.0
+        if not refused.again or patience_s <= 0:
             return None
-        if refused.wait_s:
-            if refused.wait_s > patience_s:
-                refused.what += f" (the server asks to wait {refused.wait_s:.0f} s, which is longer than we do)"
-                return None
-            self._pace.hold(refused.wait_s)
-            return 0.0
+        if wait_s > patience_s:
+            refused.what += f" (the server asks to wait {wait_s:.0f} s, which is longer than we do)"
+            return None
+        if wait_s:
+            self._pace.hold(wait_s)
+            if refused.paid == "no":
+                so_far.throttled += 1
+                return random.uniform(0.0, min(_LONGEST_PAUSE_S, self._first_pause_s * so_far.throttled))
         so_far.failures += 1
         so_far.broken += refused.body is not None
         if so_far.failures > self._max_retries or so_far.broken > _BROKEN_RETRIES:

@@ -17,6 +17,9 @@ from belle.api.fault import CUT, MALFORMED, RefusedError, broken, of_status
 _SECRET_CHARS = 12
 """A shorter key is a word for a server that asks for none, and such a word may well stand in a reply."""
 
+_CONNECT_S = 30.0
+"""A connection that takes longer does not come about, and nothing was paid."""
+
 _LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 _ECHOED_KEY = re.compile(r"\bsk-[\w-]*\*[\w*-]*")
 
@@ -31,7 +34,7 @@ class Wire:
         # How many are under way is decided above. aiohttp's trust_env would read ~/.netrc at every request.
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0, ssl=_certificates(base_url)),
-            timeout=aiohttp.ClientTimeout(total=timeout_s),
+            timeout=aiohttp.ClientTimeout(total=timeout_s, sock_connect=_CONNECT_S),
             cookie_jar=aiohttp.DummyCookieJar(),
             proxy=_proxy(base_url),
         )
