@@ -17,7 +17,6 @@ import importlib
 import json
 import multiprocessing
 import os
-import platform
 import random
 import statistics
 import subprocess
@@ -26,11 +25,11 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import psutil
+from common import row
 from rows import rows, write
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -49,6 +48,7 @@ def ours(raw: Path, folder: Path, remembered: Path | None = None, **changes: Any
     folder.mkdir(exist_ok=True)
     clean(
         raw=raw, out=folder / "out.jsonl", report=folder / "report.json", rejects=folder / "rejects.jsonl",
+        page=folder / "page.html",
         remembered=remembered, workers=len(os.sched_getaffinity(0)), **settings,
     )  # fmt: skip
 
@@ -160,28 +160,9 @@ def edited(raw: Path, changed: Path, share: float) -> None:
     """Copy a file with a share of new rows put in at random places."""
     lines = raw.read_bytes().splitlines(keepends=True)
     rng = random.Random(1)
-    for row in rows(max(1, int(share * len(lines))), seed=1):
-        lines.insert(rng.randrange(len(lines) + 1), (json.dumps(row, ensure_ascii=False) + "\n").encode())
+    for new in rows(max(1, int(share * len(lines))), seed=1):
+        lines.insert(rng.randrange(len(lines) + 1), (json.dumps(new, ensure_ascii=False) + "\n").encode())
     changed.write_bytes(b"".join(lines))
-
-
-def row(name: str, ours_: list[float], peer: list[float], unit: str, **more: Any) -> dict[str, Any]:
-    """One line of results; the ratio says how many times as much the peer takes."""
-    mine, theirs = statistics.median(ours_), statistics.median(peer)
-    return {
-        "name": name, "ours": round(mine, 3), "peer": round(theirs, 3), "unit": unit, "ratio": round(theirs / mine, 2),
-        "n": len(ours_), "spread": {
-            "ours": [round(min(ours_), 3), round(max(ours_), 3)], "peer": [round(min(peer), 3), round(max(peer), 3)],
-        },
-        "device": device(), "load": round(os.getloadavg()[0], 2), "date": datetime.now(UTC).date().isoformat(), **more,
-    }  # fmt: skip
-
-
-def device() -> str:
-    """The processor and how many of its cores there are."""
-    text = Path("/proc/cpuinfo").read_text(encoding="utf-8") if Path("/proc/cpuinfo").exists() else ""
-    names = [line.partition(":")[2].strip() for line in text.splitlines() if line.startswith("model name")]
-    return f"{names[0] if names else platform.processor()}, {len(os.sched_getaffinity(0))} cores"
 
 
 def read(path: Path) -> list[dict[str, Any]]:

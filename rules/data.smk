@@ -127,13 +127,14 @@ rule clean:
         rows="data/clean/{dataset}.jsonl",
         report=metric("data/clean/{dataset}.report.json"),
         rejects="data/clean/{dataset}.rejects.jsonl",
+        page="data/clean/{dataset}.report.html",
     log:
         "logs/clean-{dataset}.log",
     params:
         settings=registry.settings("clean", "datasets.{dataset}"),
     shell:
         stage(
-            "belle clean {input.rows} {output.rows} {output.report} {output.rejects}"
+            "belle clean {input.rows} {output.rows} {output.report} {output.rejects} {output.page}"
             " .belle/memory/clean-{wildcards.dataset} {input.evals:q} {params.settings}"
         )
 

@@ -150,7 +150,8 @@ def clean(args: Arguments) -> None:
     if len(names) != len(args.evals):
         raise InputError(f"{len(args.evals)} evaluation sets for {len(names)} names", where="command line")
     clean(
-        raw=args.raw, out=args.out, report=args.report, rejects=args.rejects, remembered=args.remembered,
+        raw=args.raw, out=args.out, report=args.report, rejects=args.rejects, page=args.page,
+        remembered=args.remembered,
         evals=dict(zip(names, args.evals, strict=True)), workers=len(os.sched_getaffinity(0)), **given,
     )  # fmt: skip
 
@@ -239,7 +240,7 @@ STAGES: dict[str, tuple[Command, str]] = {
     "fetch_model": (fetch_model, "hub= out --revision="),
     "generate": (generate, "seeds prompt out report --ledger"),
     "ask": (ask, "seeds prompts out report --ledger"),
-    "clean": (clean, "raw out report rejects remembered evals?"),
+    "clean": (clean, "raw out report rejects page remembered evals?"),
     "label": (label, "rows_of prompts out report --ledger"),
     "classifier": (classifier, "labels out report"),
     "categorise": (categorise, "raw model out report"),

@@ -72,8 +72,7 @@ def test_a_brief_is_read_back_whatever_the_prompt_and_the_text_say():
         asked(brief.DIALOGUE, 主题="天气", 轮数="3"), asked(brief.ROLES, 身份="老师、医生", 个数="3"),
         asked(brief.ROLE_DIALOGUE, roles.describe("老师", Random(1)), 轮数="3"),
         asked(brief.QUESTIONS, 主题="天气", 个数="5"),
-        asked(brief.PROBLEMS, 知识点="行程问题", 个数="4"),
-        asked(brief.TASKS, 话题="天气", 任务类型="翻译", 个数="4"),
+        asked(brief.PROBLEMS, 知识点="行程问题", 个数="4"), asked(brief.TASKS, 话题="天气", 任务类型="翻译", 个数="4"),
         asked(brief.CATEGORY, "用户：计算3加4。", 可选类别="数学、翻译"), asked(brief.FOLLOW_UP, "用户：好\n助手：好"),
     ],
     ids=lambda request: brief.parse(request["messages"][-1]["content"]).title,
@@ -193,7 +192,7 @@ def test_reasoning_is_right_from_either_end():
     for seed in range(100):
         question, answer = reasoning.chain(Random(seed))
         more = "(?:高|跑得快|年纪大|起得早|重)"
-        first, third = re.match(f"(.+?)比.+?{more}，.+?比(.+?){more}。", question).groups()
+        first, _, third = re.match(rf"(.+?)比(.+?){more}，.+?比(.+?){more}。", question).groups()
         most = re.search(r"最(高|快|大|早|重)", question)
         assert answer.count(first if most else third) >= 2
         assert reasoning.answer(question) == answer

@@ -46,6 +46,7 @@ def run(tmp_path):
             "max_output_chars": 50,
             "near_duplicate_threshold": 1.01,
             "rejects": tmp_path / "clean" / "tiny.rejects.jsonl",
+            "page": tmp_path / "clean" / "tiny.report.html",
             **changes,
         }
         out, report = tmp_path / "clean" / "tiny.jsonl", tmp_path / "clean" / "tiny.report.json"
@@ -71,7 +72,7 @@ def test_every_row_is_kept_or_counted_once(run):
     (sample,) = report["samples"]["exact_duplicate"]
     assert (sample["id"], sample["rival"]) == (ROWS[3]["id"], ROWS[0]["id"])
     lengths = report["chars"]["after"]["output"]
-    assert lengths.pop("histogram")["counts"][:5] == [0, 3, 0, 0, 2]
+    assert lengths.pop("histogram")["counts"] == [0, 3, 0, 0, 0, 0, 2]
     assert lengths == {"min": 1, "mean": 4.2, "median": 1, "p95": 9, "max": 9}
     assert report["chars"]["before"]["output"]["max"] == 60
 
@@ -214,6 +215,6 @@ def test_missing_file(tmp_path):
     with pytest.raises(InputError, match="raw rows: there is no such file"):
         clean(
             raw=tmp_path / "none.jsonl", out=tmp_path / "o", report=tmp_path / "r", filters=[], compare="instruction",
-            novelty_threshold=1.01, min_output_chars=0, max_output_chars=9, rejects=tmp_path / "x",
+            novelty_threshold=1.01, min_output_chars=0, max_output_chars=9, rejects=tmp_path / "x", page=tmp_path / "p",
             near_duplicate_threshold=1.01,
         )  # fmt: skip

@@ -81,6 +81,7 @@ def test_a_hundred_edits_each_end_in_the_bytes_of_a_cold_build(seed, tmp_path):
     def built(folder, remembered):
         clean(
             raw=tmp_path / "raw.jsonl", out=folder / "out", report=folder / "report", rejects=folder / "rejects",
+            page=folder / "page",
             remembered=remembered, workers=1, **settings,
         )  # fmt: skip
         return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
@@ -112,7 +113,7 @@ def again(tmp_path, monkeypatch):
     def again(rows, **changes):
         (tmp_path / "raw.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
         looked.clear()
-        names = {name: tmp_path / name for name in ("out", "report", "rejects")}
+        names = {name: tmp_path / name for name in ("out", "report", "rejects", "page")}
         clean(raw=tmp_path / "raw.jsonl", **names, remembered=tmp_path / "memory", **{**SETTINGS, **changes})
         return sum(looked), {name: path.read_bytes() for name, path in names.items()}
 
@@ -179,7 +180,7 @@ def test_workers_change_nothing(tmp_path, monkeypatch):
     (tmp_path / "raw.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
 
     def built(workers):
-        names = {name: tmp_path / name for name in ("out", "report", "rejects")}
+        names = {name: tmp_path / name for name in ("out", "report", "rejects", "page")}
         clean(raw=tmp_path / "raw.jsonl", **names, workers=workers, **SETTINGS)
         return {name: path.read_bytes() for name, path in names.items()}
 

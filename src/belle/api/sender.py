@@ -152,7 +152,7 @@ class Sender:
                     if running and room() < self._in_flight // _GATHER_SHARE:
                         await asyncio.sleep(_GATHER_S)
                     batch = [waiting.popleft() for _ in range(min(len(waiting), room()))]
-                    idle = not running
+                    busy = bool(running)
                     try:
                         self._ledger.reserve(room_for_one * self._in_flight)
                         claims, over = await asyncio.to_thread(self._claiming.claim, batch, order)
@@ -168,11 +168,11 @@ class Sender:
                     if claims.batched:
                         start(self._await_batches(claims.batched, order, waiting))
                     if over:
-                        # What is under way is reserved at its worst case: room comes back with its replies.
+                        # What is under way is reserved at its worst case: room comes back with its replies, be it
+                        # while we looked.
                         full, elsewhere = True, over.others_send
                         waiting.extendleft(reversed(over.digests))
-                        # What was under way may have ended while the account was read: then there is room again.
-                        if idle and not (running or theirs or elsewhere):
+                        if not (busy or running or theirs or elsewhere):
                             failures.append(over.error)
                 if not (running or theirs or elsewhere):
                     continue

@@ -14,6 +14,7 @@ from belle.data.cleaning.looking import Looking
 from belle.data.cleaning.raw import mapped, rows_of
 from belle.data.cleaning.writing import report as report_of
 from belle.data.cleaning.writing import write_rejects, write_rows
+from belle.data.report.page import html
 from belle.errors import InputError
 from belle.files import atomic_file, require_file, sha256_of
 
@@ -27,6 +28,7 @@ def clean(
     out: Path,
     report: Path,
     rejects: Path,
+    page: Path,
     filters: list[str],
     compare: str,
     novelty_threshold: float,
@@ -55,6 +57,7 @@ def clean(
         report: JSON: ``rows_in``, ``rows_out``, ``reasons`` (counts), ``samples`` (up to 3 rows of each), ``chars``
             and ``classes`` before and after.
         rejects: the dropped rows, each with its ``reason``.
+        page: the report as HTML, with pictures.
         filters: names in ``belle.data.filters.FILTERS``.
         compare: the text for novelty: ``instruction`` or ``instruction+input``.
         novelty_threshold: ROUGE-L F1 with any row kept before from which on a row is not novel. 1 leaves one
@@ -102,6 +105,8 @@ def clean(
         summary = report_of(view, seen, reasons, rivals, names, bool(evals))
     with atomic_file(report) as file:
         file.write(json.dumps(summary, ensure_ascii=False, indent=2) + "\n")
+    with atomic_file(page) as file:
+        file.write(html(summary, raw.stem))
     if remembered:
         memory.save(remembered, made_by, seen, decisions)
 

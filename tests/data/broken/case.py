@@ -40,8 +40,10 @@ def give(entry: str, path: Path, out: Path) -> None:
             turns(row, f"{path}, row {number}")
     elif entry == "clean":
         clean(
-            raw=path, out=out / "clean.jsonl", report=out / "clean.report.json", filters=[], compare="instruction",
-            novelty_threshold=1.01, min_output_chars=0, max_output_chars=10_000,
+            raw=path, out=out / "clean.jsonl", report=out / "clean.report.json", rejects=out / "rejects.jsonl",
+            page=out / "page.html",
+            filters=[], compare="instruction", novelty_threshold=1.01, near_duplicate_threshold=1.01,
+            min_output_chars=0, max_output_chars=10_000,
         )  # fmt: skip
     elif entry == "prompt":
         load_prompt(path, 10)

@@ -25,8 +25,8 @@ _CHARS = 300
 _JOIN = 4096
 """Pieces that are written together."""
 
-EDGES = (0, 1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384, 32768, 65536)
-"""Where the classes of a histogram of lengths begin, in characters; the last has no end."""
+EDGES = (0, 1, *(edge for power in range(1, 40) for edge in (2**power, 3 * 2 ** (power - 1))))
+"""Where the bins of a histogram of lengths begin, in characters; equal in every set, so that sets can be compared."""
 
 
 def write_rows(path: Path, view: View, seen: Seen, keep: Mask) -> int:
@@ -89,7 +89,7 @@ def report(
         "reasons": {name: int(count) for name, count in zip(names, counts[1:].tolist(), strict=True)},
         "samples": samples,
         "chars": {
-            when: {field: _lengths(seen.chars[which, at]) for at, field in enumerate(FIELDS)}
+            when: {field: lengths_of(seen.chars[which, at]) for at, field in enumerate(FIELDS)}
             for when, which in (("before", slice(None)), ("after", keep))
         },
         **({"contamination": _contamination(view, seen, names)} if evals else {}),
@@ -122,11 +122,15 @@ def _whole(text: str) -> str:
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
-def _lengths(values: npt.NDArray[np.uint32]) -> dict[str, Any]:
-    counts = np.bincount(np.searchsorted(EDGES, values, side="right") - 1, minlength=len(EDGES))
-    histogram = {"edges": list(EDGES), "counts": counts.tolist()}
+def lengths_of(values: npt.NDArray[np.uint32]) -> dict[str, Any]:
+    """Give ``min, mean, median`` (the lower one), ``p95, max`` and a ``histogram`` whose bins end with the longest.
+
+    Bin i has the texts of ``edges[i]`` to under ``edges[i + 1]`` characters. Without texts all are 0, without a bin.
+    """
     if not len(values):
-        return {"min": 0, "mean": 0.0, "median": 0, "p95": 0, "max": 0, "histogram": histogram}
+        return {"min": 0, "mean": 0.0, "median": 0, "p95": 0, "max": 0, "histogram": {"edges": [0], "counts": []}}
+    counts = np.bincount(np.searchsorted(EDGES, values, side="right") - 1).tolist()
+    histogram = {"edges": list(EDGES[: len(counts) + 1]), "counts": counts}
     places = [(len(values) - 1) // 2, (95 * len(values) + 99) // 100 - 1]
     median, p95 = np.partition(values, places)[places].tolist()
     return {

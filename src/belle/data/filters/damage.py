@@ -19,24 +19,13 @@ _SHORT_LATIN = re.compile(r"[A-Za-z][\u00c3\u00c2][\u00a1-\u00bf]")
 # What a comma, a full stop and a quotation mark become when UTF-8 is read as GBK; hardly a word has them.
 _UTF8_READ_AS_GBK = "锛銆鈥"
 # Read so, an ideograph begins with one of these: the first two of its three bytes as one GBK character.
-_HEADS = "".join(
-    sorted(
-        {
-            bytes([lead, trail]).decode("gbk")
-            for lead in range(0xE4, 0xEA)
-            for trail in range(0x80, 0xC0)
-            if trail != 0x7F
-        }
-    )
-)
+_HEADS = "".join(bytes([lead, trail]).decode("gbk") for lead in range(0xE4, 0xEA) for trail in range(0x80, 0xC0))
 _HEAD_OF_PAIR = re.compile(f"[{_HEADS}{_UTF8_READ_AS_GBK}]")
 _SIGNS = re.compile("[銆鈥]|锛(?![子是头刃的来和一把可用削、，。？！”])")
 _IDEOGRAPH = re.compile(r"[\u4e00-\u9fff]")
-# One of these characters is in every text that is damaged; most rows have none, and cost one search.
-_SUSPECT = re.compile(
-    f"[\\x00-\\x08\\x0b\\x0c\\x0e-\\x1f\\x7f-\\x9f\\xc2-\\xd6\\xd8-\\xf6\\ufeff\\u202a-\\u202e\\u2066-\\u2069\\ud800-\\uf8ff\\ufffd"
-    f"锟烫屯{_HEADS}{_UTF8_READ_AS_GBK}]"
-)
+# One of these characters is among the first of a field that was decoded wrongly as a whole.
+_SUSPECT = re.compile(f"[\\xc2-\\xd6\\xd8-\\xf6{_HEADS}{_UTF8_READ_AS_GBK}]")
+_HEAD = 40
 _ESCAPES = re.compile(r"(?:\\u[0-9a-fA-F]{4}){3}|(?:%[0-9A-F]{2}){9}")
 _LOST = re.compile(r"\?{8,}|[\u4e00-\u9fff，、]\?\?|\?\?[\u4e00-\u9fff，、]")
 _OF_CODING = re.compile(r"编码|转义|URL|Unicode|UTF|乱码|字符", re.IGNORECASE)
@@ -45,26 +34,33 @@ _OF_CODING = re.compile(r"编码|转义|URL|Unicode|UTF|乱码|字符", re.IGNOR
 def mojibake(row: Row) -> str | None:
     """Drop a row with text that was decoded wrongly, with control characters or with private code points.
 
-    Tabs and line ends stay; so do accents, emoji and rare ideographs, and a question about encodings.
+    Tabs and line ends stay; so do accents, emoji and rare ideographs, and a question about encodings. Text in the
+    wrong encoding is looked for where it begins a field, or has punctuation; lost characters (U+FFFD) anywhere.
     """
-    text = f"{row['instruction']}\n{row['input']}\n{row['output']}"
-    if _SUSPECT.search(text):
-        if _CONTROL.search(text):
+    text = f"{row['instruction']} {row['input']} {row['output']}"
+    # All control characters and private code points are unprintable; so are a few that stay, such as tabs.
+    if not (text.isprintable() or text.replace("\n", " ").isprintable()) and _CONTROL.search(text):
+        return "mojibake"
+    if _may_be_damaged(row, text):
+        latin = _SIGNS_OF_MOJIBAKE.search(text) or _SHORT_LATIN.search(text)
+        if (latin or len(_SIGNS.findall(text)) > 1 or _as_gbk(row)) and not _OF_CODING.search(text):
             return "mojibake"
-        damaged = (
-            _SIGNS_OF_MOJIBAKE.search(text)
-            or _SHORT_LATIN.search(text)
-            or len(_SIGNS.findall(text)) > 1
-            or _as_gbk(row)
-        )
-        if damaged and not _OF_CODING.search(text):
-            return "mojibake"
-    if "??" in text and (len(_LOST.findall(text)) >= 3 or "????????" in text):
+    if "?" in text and "??" in text and (len(_LOST.findall(text)) >= 3 or "????????" in text):
         return None if OF_CODE.search(question(row)) else "mojibake"
-    if ("\\u" in text or "%" in text) and _ESCAPES.search(text):
+    if ("\\" in text or "%" in text) and _ESCAPES.search(text):
         asked = question(row)
         return None if OF_CODE.search(asked) or _OF_CODING.search(asked) or "http" in text else "mojibake"
     return None
+
+
+def _may_be_damaged(row: Row, text: str) -> bool:
+    """Whether the costly patterns should look: a sign of damage anywhere, or a suspect at the beginning of a field."""
+    if "\ufffd" in text or "锟" in text or "锛" in text or "銆" in text or "鈥" in text or "â" in text or "Ã" in text:
+        return True
+    if ("烫" in text and "烫烫烫" in text) or ("屯" in text and "屯屯屯" in text):
+        return True
+    heads = f"{row['output'][:_HEAD]}{row['instruction'][:_HEAD]}{row['input'][:_HEAD]}"
+    return _SUSPECT.search(heads) is not None
 
 
 def _as_gbk(row: Row) -> bool:
@@ -84,7 +80,8 @@ _TAG = re.compile(
 )
 _REPLY_FORMAT = re.compile(
     r"<无输入>|<noinput>|^[ \t]*#{3,}[ \t]*$|^[ \t]*\d+[ \t]*[.．、][ \t]*(?:指令|输入|输出)[ \t]*[:：]"
-    r"|^[ \t]*(?:Human|Assistant)[ \t]*[:：]|^[ \t]*#{2,3}[ \t]*(?:Instruction|Input|Response|Output|指令|输入|输出)[ \t]*[:：]",
+    r"|^[ \t]*(?:Human|Assistant)[ \t]*[:：]"
+    r"|^[ \t]*#{2,3}[ \t]*(?:Instruction|Input|Response|Output|指令|输入|输出)[ \t]*[:：]",
     re.IGNORECASE | re.MULTILINE,
 )
 _TURNS = re.compile(r"^[ \t]*用户[:：].*\n+[ \t]*(?:助手|助理)[:：]", re.MULTILINE)

@@ -14,6 +14,7 @@ _LINES = 8
 _ITEM_MARK = re.compile(r"^\s*(?:[(（]?\d{1,3}[.、．)）]|[-*•])?\s*")
 _GRAM = 8
 _STEP = 12
+_PROBES_AGAIN = 2
 _LONGEST_PERIOD, _TIMES, _SHORTEST_LOOP = 30, 6, 24
 _LONG_ENOUGH = 48
 _TO_REPEAT = re.compile(r"重复|循环|打印|叠句|输出\s*\d+\s*[次遍]|[一二三四五六七八九十百\d]\s*[次遍]")
@@ -27,11 +28,8 @@ def repetition(row: Row) -> str | None:
     the question asks to repeat. Of a long answer the first and the last 4,096 characters are looked at.
     """
     output = row["output"]
-    if len(output) > 2 * _WINDOW:
-        found = _loops(output[:_WINDOW]) or _loops(output[-_WINDOW:])
-    else:
-        found = _loops(output)
-    return "repetition" if found and not _TO_REPEAT.search(row["instruction"]) else None
+    parts = (output[:_WINDOW], output[-_WINDOW:]) if len(output) > 2 * _WINDOW else (output,)
+    return "repetition" if any(map(_loops, parts)) and not _TO_REPEAT.search(row["instruction"]) else None
 
 
 def _loops(output: str) -> bool:
@@ -40,15 +38,14 @@ def _loops(output: str) -> bool:
     if _has_run(output) and _RUN_OF_ONE.search(output):
         return True
     # A loop of 24 characters has one of these places where 8 characters come again a period later.
-    places = range(0, len(output) - _GRAM + 1, _STEP)
-    again = 0
-    for place in places:
-        found = output.find(output[place : place + _GRAM], place + 1)
-        if found >= 0:
-            again += 1
-            if found - place <= _LONGEST_PERIOD and _loops_at(output, place, found - place):
-                return True
-    if 3 * again < len(places):
+    last = len(output) - _GRAM
+    for place in range(0, last + 1, _STEP):
+        found = output.find(output[place : place + _GRAM], place + 1, place + 1 + _LONGEST_PERIOD + _GRAM)
+        if found >= 0 and _loops_at(output, place, found - place):
+            return True
+    # Where 6 in 10 runs come again, so do 2 of these 6, or it is the keeping side that errs.
+    probes = range(last // 12, last + 1, max(last // 6, 1))
+    if sum(output.count(output[place : place + _GRAM]) > 1 for place in probes) < _PROBES_AGAIN:
         return False
     letters = re.sub(r"[\W_]+", "", output)
     grams = len(letters) - _GRAM + 1
@@ -92,10 +89,11 @@ _ENDS = frozenset("。！？!?…；;）)】]》”’\"'」』~～.:：*`|>}—
 _OPEN_END = frozenset("，、,（“《【「『")
 _TAIL = re.compile(r"[^。！？!?\n]*\Z")
 _EMPTY_ITEM = re.compile(r"\n[ \t]*(?:\d{1,2}[.、．)）]|[-*•]|[（(]\d{1,2}[)）])[ \t]*\Z")
+_ITEM_ENDS = frozenset(".、．)）-*•")
 _DANGLING = (
-    "例如", "比如", "包括", "以及", "并且", "而且", "因为", "所以", "但是", "如果", "虽然", "就会", "可以", "应该", "能够",
-    "使用", "进行", "减少", "一个", "这个", "方程的解为", "解得", "化简得", "贫困的", "和", "或", "与", "及", "把", "被", "将", "从",
-    "向", "对", "在", "是", "为", "而", "并", "的", "也是", "能", "会", "他", "她", "它", "我", "请问",
+    "例如", "比如", "包括", "以及", "并且", "而且", "因为", "所以", "但是", "如果", "虽然", "就会", "可以", "应该",
+    "能够", "使用", "进行", "减少", "一个", "这个", "方程的解为", "解得", "化简得", "和", "或", "与", "及", "把", "被",
+    "将", "从", "向", "对", "在", "是", "为", "而", "并", "的", "能", "会", "他", "她", "它", "我", "请问",
 )  # fmt: skip
 _SOFT = frozenset("哦呢吧啊啦吗呀嘛喔哟呐了等")
 _CLOSING_WORDS = re.compile(r"答[:：]|答案|此致|敬上|谨[启上]|作者|——|出自|选自|[年月]\d*[日号]?$")
@@ -109,7 +107,9 @@ def truncated(row: Row) -> str | None:
     Titles, poems, lists, signatures and sums need no full stop; an answer that never uses one stays, too.
     """
     output = row["output"].rstrip()
-    if not output or output[-1] in _ENDS and "```" not in output and "{" not in output:
+    if len(output) >= _LONG and output[-1] in _ITEM_ENDS and _EMPTY_ITEM.search(output[-12:]):
+        return "truncated"
+    if not output or (output[-1] in _ENDS and "```" not in output and "{" not in output):
         return None
     last = output[-1]
     fences = output.count("```")
@@ -119,8 +119,6 @@ def truncated(row: Row) -> str | None:
         return "truncated"
     if len(output) < _LONG:
         return None
-    if _EMPTY_ITEM.search(output[-12:]):
-        return "truncated"
     if (
         not fences
         and output.count("{") > output.count("}")

@@ -45,7 +45,7 @@ def output_equals_input(row: Row) -> str | None:
 
 
 def instruction_length(row: Row) -> str | None:
-    """Drop an instruction outside BELLE's bounds: under 4 characters, or with an input over 99 (149 with an example)."""
+    """Drop an instruction outside BELLE's bounds: under 4 characters; with an input over 99, or 149 with an example."""
     instruction = row["instruction"].strip()
     chars = len(instruction)
     if chars < MIN_INSTRUCTION_CHARS:

@@ -9,7 +9,8 @@ _DIGIT = re.compile(r"[0-9]")
 _SEVEN_DIGITS = re.compile(r"[0-9]{3}[- ]?[0-9]{4}")
 _NUMBER = re.compile(r"(?<![\d.+])(?:\+?86[- ]?|\(\+86\) ?)?(1[3-9]\d)[- ]?(\d{4})[- ]?(\d{4})(?![\d.]*\d)")
 _CALLED = re.compile(
-    r"电话|手机|联系|拨打|致电|来电|打|号码是|号是|微信|加我|短信|先生|女士|老师|收件|tel|phone|mobile|call|number|\(\+86\)|\+86",
+    r"电话|手机|联系|拨打|致电|来电|打|号码是|号是|微信|加我|短信|先生|女士|老师|收件|tel|phone|mobile|call|number"
+    r"|\(\+86\)|\+86",
     re.IGNORECASE,
 )
 _OF_NUMBERS = re.compile(r"这个数|比较|整除|位数|大小|正则|数字|运单|单号")
@@ -17,18 +18,19 @@ _IDENTITY = re.compile(
     r"(?<![\dA-Za-z])([1-8]\d{5})((?:19|20)\d\d)(0[1-9]|1[0-2])(0[1-9]|[12]\d|3[01])(\d{3}[\dXx])(?![\dA-Za-z])"
 )
 _WEIGHTS = (7, 9, 10, 5, 8, 4, 2, 1, 6, 3, 7, 9, 10, 5, 8, 4, 2)
-_PROVINCES = frozenset(
-    "11 12 13 14 15 21 22 23 31 32 33 34 35 36 37 41 42 43 44 45 46 50 51 52 53 54 61 62 63 64 65 71 81 82".split()
-)
+_EXAMPLE = "11010519491231002X"  # the one in the standard itself
+_PROVINCE = re.compile(r"1[1-5]|2[1-3]|3[1-7]|4[1-6]|5[0-4]|6[1-5]|71|8[12]")
 _MAIL = re.compile(
     r"(?<![A-Za-z0-9._+-])([A-Za-z0-9._+-]{2,64})@((?:[A-Za-z0-9-]{1,63}\.){1,4}[A-Za-z]{2,24})(?![A-Za-z0-9-])"
 )
 _NOBODYS_DOMAIN = re.compile(
-    r"(?:^|\.)(?:example|example\.\w+|test\.\w+|domain\.\w+|email\.\w+|company\.\w+|website\.\w+|abc\.\w+|xyz\.com|xxx+\.\w+|yourcompany\.\w+|localhost|invalid)$",
+    r"(?:^|\.)(?:example|example\.\w+|test\.\w+|domain\.\w+|email\.\w+|company\.\w+|website\.\w+|abc\.\w+|xyz\.com"
+    r"|xxx+\.\w+|yourcompany\.\w+|localhost|invalid)$",
     re.IGNORECASE,
 )
 _NOBODYS_MAIL = re.compile(
-    r"(?:xx+|abc|test|user|username|name|your|my|example|someone|somebody|info|service|support|contact|admin|hr|sales|help|jobs?|mail|email|office|no-?reply|alerts?|news|notice|notification|billing|kefu|tougao|bianji"
+    r"(?:xx+|abc|test|user|username|name|your|my|example|someone|somebody|info|service|support|contact|admin|hr"
+    r"|sales|help|jobs?|mail|email|office|no-?reply|alerts?|news|notice|notification|billing|kefu|tougao|bianji"
     r"|zhangsan|lisi|wangwu|zhaoliu|xiaoming|xiaohong|lihua|john|jane|tom|alice|bob)[\w.]*|\d*12345\d*|(\w)\1+",
     re.IGNORECASE,
 )
@@ -43,7 +45,8 @@ _PLATE = re.compile(
     r"[京津沪渝冀豫云辽黑湘皖鲁新苏浙赣鄂桂甘晋蒙陕吉闽贵粤青藏川宁琼][A-HJ-NP-Z][·•]?((?=[A-HJ-NP-Z]{0,5}\d)[A-HJ-NP-Z0-9]{5,6})(?![A-Za-z0-9])"
 )
 _HOME = re.compile(
-    r"([\u4e00-\u9fff]{2,12}[路街道巷弄村园苑里])\d{1,5}号(?:院)?[^，。；\n]{0,16}?(?:\d{1,4}(?:栋|幢|号楼|座)[^，。；\n]{0,8}?)?\d{2,4}(?:室|号房)"
+    r"([\u4e00-\u9fff]{2,12}[路街道巷弄村园苑里])\d{1,5}号(?:院)?[^，。；\n]{0,16}?(?:\d{1,4}(?:栋|幢|号楼"
+    r"|座)[^，。；\n]{0,8}?)?\d{2,4}(?:室|号房)"
 )
 _NOBODYS_HOME = re.compile(r"某|[Xx×*]{2}|大厦|大楼|写字楼|广场|公司|大学|学院|医院|办公")
 _FICTIONAL = re.compile(r"12345|23456|34567|45678|56789|98765|87654|(\d)\1{4}|13800138000")
@@ -52,8 +55,8 @@ _FICTIONAL = re.compile(r"12345|23456|34567|45678|56789|98765|87654|(\d)\1{4}|13
 def personal_data(row: Row) -> str | None:
     """Drop a row with a private person's mobile number, identity card, e-mail, bank card, QQ, WeChat, plate or home.
 
-    Identity cards and bank cards count with a right check digit only (GB 11643, Luhn). What is public or plainly made up stays:
-    110 and 400 numbers, landlines, example.com, service@, 13812345678, a street address without a room.
+    Identity cards and bank cards count with a right check digit only (GB 11643, Luhn). What is public or plainly
+    made up stays: 110 and 400 numbers, landlines, example.com, service@, 13812345678, a street without a room.
     """
     text = f"{row['instruction']}\n{row['input']}\n{row['output']}"
     return "personal_data" if any(_found(text)) else None
@@ -67,7 +70,7 @@ def _found(text: str) -> Iterator[bool]:
     if not _DIGIT.search(text):
         return
     yield any(not _FICTIONAL.search(found[1]) for found in _PLATE.finditer(text))
-    if "号" in text and "室" in text or "号房" in text:
+    if ("号" in text and "室" in text) or "号房" in text:
         yield any(not _NOBODYS_HOME.search(found.group()) for found in _HOME.finditer(text))
     if "QQ" in text or "qq" in text:
         yield any(not _FICTIONAL.search(found[1]) for found in _QQ.finditer(text))
@@ -88,7 +91,7 @@ def _is_called(found: re.Match[str], text: str) -> bool:
 
 
 def _is_identity(digits: str) -> bool:
-    if digits[:2] not in _PROVINCES or _FICTIONAL.search(digits[:6] + digits[14:17]):
+    if digits == _EXAMPLE or not _PROVINCE.match(digits) or _FICTIONAL.search(digits[:6] + digits[14:17]):
         return False
     total = sum(int(digit) * weight for digit, weight in zip(digits, _WEIGHTS, strict=False))
     return "10X98765432"[total % 11] == digits[17].upper()

@@ -21,7 +21,8 @@ OF_CODE = re.compile(
 """A text about code."""
 
 OF_OTHER_LANGUAGE = re.compile(
-    r"译|英|中文|汉语|Chinese|translat|[法德日韩俄西]语|[法德日]文|外语|外文|西班牙|拼音|字母|单词|缩写|罗马|English|网址|邮箱|公式|方程|化学式|序列",
+    r"译|英|中文|汉语|Chinese|translat|[法德日韩俄西]语|[法德日]文|外语|外文|西班牙|拼音|字母|单词|缩写|罗马"
+    r"|English|网址|邮箱|公式|方程|化学式|序列",
     re.IGNORECASE,
 )
 """A text about another language, or about what is written in Latin letters anyway."""
@@ -36,10 +37,10 @@ def question(row: Row) -> str:
     return f"{row['instruction']}\n{row['input']}"
 
 
-def has_english(text: str, words: int = 8) -> bool:
-    """Whether ``text`` has a run of ``words`` words in Latin letters, half of them or more in lower case (no list of names)."""
+def has_english(text: str) -> bool:
+    """Whether ``text`` has a run of 8 words in Latin letters, half of them or more in lower case: no list of names."""
     for run in _LATIN_RUN.finditer(text):
         found = run.group().split()
-        if len(found) >= words and 2 * sum(word[0].islower() for word in found) >= len(found):
+        if 2 * sum(word[0].islower() for word in found) >= len(found):
             return True
     return False

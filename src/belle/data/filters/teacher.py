@@ -18,11 +18,13 @@ _CLAIM_OF_OPENAI = re.compile(
     r"(?:GPT|gpt|[Oo]pen[Aa][Ii])\s*(?:语言)?(?:模型|训练|开发)|由\s*[Oo]pen[Aa][Ii]|我(?:叫|是|的名字是)\s*ChatGPT"
 )
 _CLAIM_IN_ENGLISH = re.compile(
-    r"\b[Aa]s an? (?:large |AI )*[Ll]anguage [Mm]odel\b|\b[Aa]s an AI\b|\bI(?:'m| am) an? (?:AI|(?:large )?language model)\b"
+    r"\b[Aa]s an? (?:large |AI )*[Ll]anguage [Mm]odel\b|\b[Aa]s an AI\b|\bI(?:'m| am) an? (?:AI"
+    r"|(?:large )?language model)\b"
 )
 # A figure of a story may say so of itself.
 _CLAIM_OF_A_ROLE = re.compile(
-    rf"我(?:只|仅|仅仅|就)?是{_A}(?:[^，。\n]{{0,12}}(?:聊天机器人|对话模型|(?:虚拟|智能)助[手理])|(?:计算机|电脑)程序(?!员|设计))"
+    rf"我(?:只|仅|仅仅|就)?是{_A}(?:[^，。\n]{{0,12}}(?:聊天机器人|对话模型|(?:虚拟|智能)助[手理])|(?:计算机"
+    rf"|电脑)程序(?!员|设计))"
     rf"|(?:作为|身为){_A}(?:机器|机器人|计算机程序|电脑程序|虚拟助[手理])\s*[，,]\s*我"
 )
 _ROLE = re.compile(r"口吻|扮演|角色|台词|小说|故事|剧本|科幻|对话|独白|童话|演讲|第一人称|机器人")
@@ -44,22 +46,24 @@ def gpt_self_reference(row: Row) -> str | None:
 
 def _claims(output: str, asked: str) -> bool:
     # A single character is found many times faster than a word or a pattern; each pattern needs some of these.
-    if "我" in output or "作为" in output or "身为" in output:
-        if ("智" in output or "型" in output or "截" in output or "I" in output or "ai" in output) and _CLAIM.search(
-            output
-        ):
+    if "我" in output or "作" in output or "身" in output:
+        names_ai = "智" in output or "I" in output or ("i" in output and "ai" in output)
+        if (names_ai or "型" in output or "截" in output) and _CLAIM.search(output):
             return True
         if ("器" in output or "程" in output or "助" in output or "型" in output) and _CLAIM_OF_A_ROLE.search(output):
             return not _ROLE.search(asked)
-    if ("G" in output or "gpt" in output or "pen" in output) and _CLAIM_OF_OPENAI.search(output):
+    names_gpt = ("G" in output and "GPT" in output) or ("g" in output and "gpt" in output)
+    if (names_gpt or ("p" in output and "pen" in output)) and _CLAIM_OF_OPENAI.search(output):
         return True
-    return ("I" in output or "anguage" in output) and _CLAIM_IN_ENGLISH.search(output) is not None
+    in_english = ("I" in output and "AI" in output) or ("g" in output and "anguage" in output)
+    return in_english and _CLAIM_IN_ENGLISH.search(output) is not None
 
 
 _CANNOT = r"(?:无法|不能|没有办法|没办法|没法|不便|不可以)"
 _SERVE = (
     r"(?:回答|提供|完成|处理|理解|执行|满足|确定|判断|生成|访问|查看|识别|给出|浏览|协助|帮助|帮您|帮你|为您|为你|预测"
-    r"|进行|从|模仿|评价|讲|写|查阅|翻译|创作|创建|撰写|编写|描述|显示|打开|播放|获取|扮演|推荐|分析|计算|总结|概括|提取)"
+    r"|进行|从|模仿|评价|讲|写|查阅|翻译|创作|创建|撰写|编写|描述|显示|打开|播放|获取|扮演|推荐|分析|计算|总结"
+    r"|概括|提取)"
 )
 _SORRY = r"(?:非常|十分|很|真的)?(?:抱歉|对不起|不好意思|遗憾)"
 # "We" and "our shop" speak for somebody in the text; "I", or nobody, is the teacher.
@@ -67,7 +71,8 @@ _NOT_OURS = r"(?:(?!我们|本店|本公司|我司|订单|退款|商品)[^。！
 _REFUSAL = re.compile(
     rf"\s*(?:{_SORRY}{_NOT_OURS}{{0,30}}?{_CANNOT}[^。！!，\n]{{0,6}}?{_SERVE}"
     rf"|{_SORRY}[，,][^。\n]{{0,20}}(?:我做不到|我不会|超出了?我的)"
-    rf"|(?:作为[^，。\n]{{0,12}}(?:AI|人工智能|模型|助手|机器人)[^，。\n]{{0,4}}[，,]\s*)?我{_CANNOT}{_SERVE}|我没有[^。\n]{{0,20}}(?:信息|资料|数据)[，,][^。\n]{{0,4}}{_CANNOT}"
+    rf"|(?:作为[^，。\n]{{0,12}}(?:AI|人工智能|模型|助手|机器人)[^，。\n]{{0,4}}[，,]\s*)?我{_CANNOT}{_SERVE}"
+    rf"|我没有[^。\n]{{0,20}}(?:信息|资料|数据)[，,][^。\n]{{0,4}}{_CANNOT}"
     rf"|我(?:并)?不是[^，。\n]{{1,6}}，[^。\n]{{0,4}}{_CANNOT}{_SERVE}"
     rf"|(?:这个|该|此)(?:问题|请求|任务|要求)(?:我)?(?:{_CANNOT}(?:回答|完成|处理)|超出了?我的)"
     r"|(?:I'?m sorry|Sorry)[,.]? (?:but )?I (?:can(?:no|')t|am unable))",

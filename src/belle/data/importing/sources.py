@@ -31,7 +31,7 @@ class Source:
     def card(self) -> dict[str, str | int]:
         """What identifies the file, wherever it lies: name, bytes, SHA-256."""
         with open_input(self.path, "data set") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
+            digest = hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]
             return {"name": self.name, "bytes": file.tell(), "sha256": digest}
 
 
