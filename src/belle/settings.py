@@ -42,38 +42,32 @@ class Evalset(Section):
     seed: Count
 
 
-class Generate(Section):
-    """Self-Instruct: whom to ask, how, and for how many rows."""
+class Sampling(Section):
+    """Whom to ask for rows, how many, and how replies are drawn."""
 
     base_url: BaseUrl
     model: str
     rows: PositiveInt
+    temperature: Annotated[float, Field(ge=0, le=2)]
+    top_p: Annotated[float, Field(gt=0, le=1)]
+    max_tokens: PositiveInt
+    stop: Annotated[list[OneLine], Field(max_length=4)]
+    seed: Count
+
+
+class Generate(Sampling):
+    """Self-Instruct: a request shows ``shots`` seed tasks and asks for ``tasks`` in all."""
+
     shots: PositiveInt
     tasks: Annotated[int, Field(ge=2, le=40)]
-    temperature: Annotated[float, Field(ge=0, le=2)]
-    top_p: Annotated[float, Field(gt=0, le=1)]
-    max_tokens: PositiveInt
-    stop: Annotated[list[OneLine], Field(max_length=4)]
-    seed: Count
 
 
-class Ask(Section):
-    """Any other kind of set: whom to ask, how, and for how many rows.
-
-    A request asks for ``tasks`` items; a conversation has at most so many ``exchanges``, a question and its answer.
-    """
+class Ask(Sampling):
+    """Any other kind of set: a request asks for ``tasks`` items, a conversation has at most so many ``exchanges``."""
 
     kind: Literal["multiturn", "roles", "school_math", "conversations", "crawl"]
-    base_url: BaseUrl
-    model: str
-    rows: PositiveInt
     tasks: Annotated[int, Field(ge=1, le=40)]
     exchanges: Annotated[int, Field(ge=1, le=20)]
-    temperature: Annotated[float, Field(ge=0, le=2)]
-    top_p: Annotated[float, Field(gt=0, le=1)]
-    max_tokens: PositiveInt
-    stop: Annotated[list[OneLine], Field(max_length=4)]
-    seed: Count
 
 
 class Label(Section):
@@ -88,10 +82,14 @@ class Label(Section):
 
 
 class Classifier(Section):
-    """A linear classifier of texts over hashed runs of 1 to ``ngrams`` characters, in 2 to the ``bits`` places."""
+    """A linear classifier of texts over hashed runs of 1 to ``ngrams`` characters, in 2 to the ``bits`` places.
+
+    A text is learnt from until its category is ahead by ``margin`` for each of its runs; learning once gives 2.
+    """
 
     ngrams: Annotated[int, Field(ge=1, le=5)]
     bits: Annotated[int, Field(ge=8, le=22)]
+    margin: Count
     epochs: PositiveInt
     held_out: Annotated[float, Field(gt=0, lt=1)]
     seed: Count

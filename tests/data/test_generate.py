@@ -177,6 +177,25 @@ def test_replies_without_rows_end_in_an_error(tmp_path: Path, seeds: Path) -> No
     assert not (tmp_path / "raw.report.json").exists()
 
 
+def test_a_request_that_the_api_refuses_is_counted_and_not_asked_again(tmp_path: Path, seeds: Path) -> None:
+    """Every request that shows the seed 第7条 is filtered."""
+    error = {"error": {"message": "filtered", "code": "content_filter"}}
+    with StubApi(self_instruct) as stub:
+        stub.choose = lambda body: (
+            web.json_response(error, status=400) if "第7条种子指令" in body["messages"][1]["content"] else None
+        )
+        generate(**settings(tmp_path, seeds, stub.url))
+        posts, first = len(stub.bodies), made(tmp_path)
+        generate(**settings(tmp_path, seeds, stub.url, in_flight=9))
+        assert made(tmp_path) == first
+        assert len(stub.bodies) == posts
+    report = json.loads(first[1])
+    assert report["refused"] == {"content_filter": report["dropped"]["refused"]}
+    assert report["refused"]["content_filter"] >= 1
+    assert report["items"] == 95 + sum(report["dropped"].values())
+    assert not any("seed_007" in row["seeds"] for row in rows_of(tmp_path))
+
+
 def test_faults_are_told_before_anything_is_sent(tmp_path: Path, seeds: Path) -> None:
     with StubApi(self_instruct) as stub:
         with pytest.raises(InputError, match="OPENAI_API_KEY"):

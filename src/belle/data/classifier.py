@@ -18,7 +18,16 @@ Z95 = 1.96
 
 
 def classifier(
-    *, labels: Path, out: Path, report: Path, ngrams: int, bits: int, epochs: int, held_out: float, seed: int
+    *,
+    labels: Path,
+    out: Path,
+    report: Path,
+    ngrams: int,
+    bits: int,
+    margin: int,
+    epochs: int,
+    held_out: float,
+    seed: int,
 ) -> None:
     """Train on a part of the labelled texts and report on the rest, which no training sees.
 
@@ -30,7 +39,7 @@ def classifier(
         report: JSON: ``accuracy`` on the held-out texts with its 95% interval (Wilson), ``majority`` (the accuracy of
             always naming the commonest category of the training part), ``by_category`` (precision, recall, F1, n),
             ``confusion`` (label → answer → count).
-        ngrams, bits, epochs: As for ``belle.data.linear``.
+        ngrams, bits, margin, epochs: As for ``belle.data.linear``.
         held_out: The share of texts that are held out.
         seed: Decides the split and the order of training.
 
@@ -58,7 +67,7 @@ def classifier(
             cause="too few labels", fix="ask for more rows in `label`, or change held_out",
         )  # fmt: skip
     texts, names = zip(*taught, strict=True)
-    found = train(texts, names, CATEGORIES, ngrams=ngrams, bits=bits, epochs=epochs, seed=seed)
+    found = train(texts, names, CATEGORIES, ngrams=ngrams, bits=bits, margin=margin, epochs=epochs, seed=seed)
     found.save(out, {"trained_on": len(taught), "held_out": len(kept)})
     summary = measure(found, kept, Counter(names))
     with atomic_file(report) as file:

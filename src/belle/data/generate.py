@@ -8,7 +8,18 @@ from belle.api.budget import Budget
 from belle.api.client import Request
 from belle.api.teacher.identity import identity
 from belle.data.selfinstruct import REASONS, parse, render
-from belle.data.threads import PATIENCE, Drawn, Item, Messages, Rounds, Source, collect, sampling
+from belle.data.threads import (
+    PATIENCE,
+    REFUSED,
+    Drawn,
+    Item,
+    Messages,
+    Rounds,
+    Source,
+    collect,
+    is_refused,
+    sampling,
+)  # fmt: skip
 from belle.errors import InputError
 from belle.files import read_text
 from belle.records import SeedTask, load_seeds
@@ -83,6 +94,8 @@ class SelfInstruct(Drawn):
     def items(self, sample: int, rounds: Rounds) -> list[Item]:
         """The items of the reply."""
         ((reply,),) = rounds
+        if is_refused(reply):
+            return [Item(1, REFUSED)]
         seeds = [task.id for task in shots_of(self._seeds, self._shots, self._seed, sample)]
         return [
             Item(

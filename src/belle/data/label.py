@@ -12,7 +12,7 @@ from belle.api.budget import Budget
 from belle.api.teacher.identity import identity_for_sets
 from belle.data.categories import CATEGORIES, REASONS, WORDS, parse, text_of
 from belle.data.kinds.prompt import load_prompts, messages
-from belle.data.threads import Item, Messages, Rounds, Source, collect, sampling
+from belle.data.threads import REFUSED, Item, Messages, Rounds, Source, collect, is_refused, sampling
 from belle.errors import InputError
 
 
@@ -77,7 +77,7 @@ class Labels:
     def items(self, sample: int, rounds: Rounds) -> list[Item]:
         """The one verdict."""
         ((reply,),), (id_, text) = rounds, self._texts[sample]
-        category, reason = parse(reply.text, reply.finish_reason)
+        category, reason = ("", REFUSED) if is_refused(reply) else parse(reply.text, reply.finish_reason)
         return [Item(1, reason, [reply], [], {"id": id_, "text": text, "category": category})]
 
 

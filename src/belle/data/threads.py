@@ -4,6 +4,7 @@ A kind of set says how a thread's requests are written and how its replies are r
 replies, so that each has its place in the ledger, and a thread that was cut short goes on where it stood.
 """
 
+import itertools
 import json
 import math
 from collections import Counter
@@ -16,7 +17,7 @@ from tqdm import tqdm
 
 from belle import jsonl
 from belle.api.budget import Budget
-from belle.api.client import Client, Reply, Request
+from belle.api.client import Client, Refusal, Reply, Request
 from belle.api.ledger import Ledger
 from belle.api.provider import provider
 from belle.api.request import request_digest
@@ -31,6 +32,12 @@ WAVE = 8
 
 SURPLUS = "surplus"
 """The reason of an item of the last thread that was not needed any more."""
+
+REFUSED = "refused"
+"""The reason of an item whose request ended without a usable reply: filtered, too long, broken or empty each time.
+
+It stands in the place of such a reply, too: without text, its ``finish_reason`` begins with this word.
+"""
 
 Messages = list[dict[str, str]]
 Rounds = Sequence[Sequence[Reply]]
@@ -130,14 +137,15 @@ def collect(kind: Kind, source: Source, *, rows: int, out: Path, report: Path, d
     Args:
         out: JSON Lines of ``id, request, sample, seeds`` and the kind's own fields; rows made from several replies
             name them all under ``requests``.
-        report: JSON: ``replies`` used, their ``items``, ``kept``, and ``dropped`` by reason.
+        report: JSON: ``replies`` used, their ``items``, ``kept``, and ``dropped`` by reason; where requests were
+            refused, ``refused`` counts them by the API's reason, too.
         describe: The name of the asking in the ledger and on the progress bar.
 
     Raises:
         InputError: the key is missing, or a budget's price.
         BelleError: the API fails, the budget is reached, or ``PATIENCE`` threads in a row give no row.
     """
-    counts = Counter[str]()
+    counts, refused = Counter[str](), Counter[str]()
     sample = made = replies = fruitless = 0
     with (
         Ledger(source.ledger) as book,
@@ -163,15 +171,22 @@ def collect(kind: Kind, source: Source, *, rows: int, out: Path, report: Path, d
                         file.write(jsonl.dumps(_row(item, sample)) + "\n")
                         made += 1
                 sample += 1
-                replies += sum(map(len, rounds))
+                for reply in itertools.chain.from_iterable(rounds):
+                    if is_refused(reply):
+                        refused[reply.finish_reason.partition(": ")[2]] += 1
+                    else:
+                        replies += 1
                 fruitless = 0 if made > before else fruitless + 1
                 bar.update(made - before)
                 if made == rows:
                     break
                 if fruitless == PATIENCE:
                     raise _nothing(fruitless, counts, rounds, api.base_url)
-    dropped = {reason: counts[reason] for reason in (*kind.reasons, SURPLUS)}
+    reasons = (*kind.reasons, *([REFUSED] if counts[REFUSED] else []), SURPLUS)
+    dropped = {reason: counts[reason] for reason in reasons}
     summary = {"replies": replies, "items": made + sum(dropped.values()), "kept": made, "dropped": dropped}
+    if refused:
+        summary["refused"] = dict(sorted(refused.items()))
     with atomic_file(report) as file:
         json.dump(summary, file, ensure_ascii=False, indent=2)
         file.write("\n")
@@ -205,10 +220,14 @@ class _Asking:
         rounds: list[list[Reply]] = []
         while asked := self.kind.ask(sample, rounds):
             requests = [self._request(messages, sample) for messages in asked]
-            if any(request_digest(request.identity(self.endpoint)) not in self.book for request in requests):
+            if self.book.missing([request_digest(one.identity(self.endpoint)) for one in requests], refusals=True):
                 return None
-            rounds.append(self.client.ask(requests, describe=self.describe, bar=False))
+            rounds.append(self._ask(requests))
         return rounds
+
+    def _ask(self, requests: Sequence[Request]) -> list[Reply]:
+        ended = self.client.ask(requests, describe=self.describe, bar=False, refusals=True) if requests else []
+        return [without_reply(one) if isinstance(one, Refusal) else one for one in ended]
 
     def _carried(self, samples: Sequence[int]) -> list[list[list[Reply]]]:
         """Threads carried to their end together, round by round."""
@@ -218,11 +237,21 @@ class _Asking:
             asked = [(place, sample, self.kind.ask(sample, rounds[place])) for place, sample in going]
             asked = [(place, sample, messages) for place, sample, messages in asked if messages]
             requests = [self._request(one, sample) for _, sample, messages in asked for one in messages]
-            replies = iter(self.client.ask(requests, describe=self.describe, bar=False) if requests else [])
+            replies = iter(self._ask(requests))
             for place, _, messages in asked:
                 rounds[place].append([next(replies) for _ in messages])
             going = [(place, sample) for place, sample, _ in asked]
         return rounds
+
+
+def without_reply(refusal: Refusal) -> Reply:
+    """What stands in the place of a reply that a request did not get."""
+    return Reply(refusal.digest, "", f"{REFUSED}: {refusal.reason}", {})
+
+
+def is_refused(reply: Reply) -> bool:
+    """Whether this only stands in the place of a reply."""
+    return reply.finish_reason.startswith(REFUSED)
 
 
 def _row(item: Item, sample: int) -> jsonl.Row:

@@ -75,10 +75,14 @@ class Asking:
             return request_of(text, shots, recipe.model, sampling, sample).identity(asked.endpoint)
 
         made, sample, rows, tokens = 0, 0, list[int](), list[int]()
-        while made < recipe.rows and (line := self.known.ledger.get(request_digest(request(sample)))):
-            reply = _reply(line)
+        while made < recipe.rows:
+            digest = request_digest(request(sample))
+            line = self.known.ledger.get(digest)
+            if line is None and self.known.ledger.refusal(digest) is None:
+                break
+            reply = _reply(line) if line else ("", "")
             rows.append(_rows(*reply))
-            tokens.append(int((line.get("usage") or {}).get("completion_tokens") or len(reply[0])))
+            tokens.append(int(((line or {}).get("usage") or {}).get("completion_tokens") or len(reply[0])))
             made += rows[-1]
             sample += 1
         if made >= recipe.rows:

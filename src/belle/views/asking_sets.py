@@ -19,7 +19,7 @@ from belle.config import Params
 from belle.data.ask import described, kind_of
 from belle.data.kinds.prompt import load_prompts
 from belle.data.label import Labels, chosen
-from belle.data.threads import Kind, sampling
+from belle.data.threads import REFUSED, Kind, sampling
 from belle.entries import AskedDataset
 from belle.views.asked import Asked, over, span, until, whole
 from belle.views.graph import Step
@@ -130,7 +130,8 @@ def label(step: Step, params: Params, known: Known, steps: dict[str, Step]) -> A
     walk = _Walk(kind, asked, sampling(recipe.temperature, 1.0, recipe.max_tokens))
     requests = [request for number in range(len(texts)) for request in walk.requests(number)]
     if made:
-        requests = [request for request in requests if request_digest(request) not in known.ledger]
+        missing = set(known.ledger.missing([request_digest(request) for request in requests], refusals=True))
+        requests = [request for request in requests if request_digest(request) in missing]
         asked.calls = Interval.exactly(len(requests))
         asked.basis.append("counted: the rows are here")
     else:
@@ -192,9 +193,11 @@ def _from(known: Known) -> Answer:
     """Answers out of the ledger."""
 
     def answer(request: dict[str, Any]) -> tuple[str, str, int, int] | None:
-        line = known.ledger.get(request_digest(request))
+        digest = request_digest(request)
+        line = known.ledger.get(digest)
         if line is None:
-            return None
+            refusal = known.ledger.refusal(digest)
+            return ("", f"{REFUSED}: {refusal['reason']}", 0, 0) if refusal else None
         body, usage = read_body(line["reply"]), line.get("usage") or {}
         prompt = usage.get("prompt_tokens") or _characters(request)
         return body.text, body.finish_reason, int(prompt), int(usage.get("completion_tokens") or len(body.text))

@@ -10,7 +10,7 @@ from belle.api.client import Reply
 from belle.data.kinds import dialogue, numbered
 from belle.data.kinds.prompt import load_prompts, messages
 from belle.data.kinds.subjects import TOPIC, Subject, load_subjects
-from belle.data.threads import Drawn, Item, Messages, Rounds
+from belle.data.threads import REFUSED, Drawn, Item, Messages, Rounds, is_refused
 
 SHOWN = 3
 """How many topics a request for questions names."""
@@ -33,12 +33,15 @@ class _Talk:
 
     def hear(self, reply: Reply) -> None:
         """Take in the answer, or the user's next question."""
+        if is_refused(reply):
+            self.reason, self.asked = REFUSED, ""
+            return
         text, whole = reply.text.strip(), reply.finish_reason != "length"
         if not self.asked:
             text = text.removeprefix(dialogue.USER).lstrip(":：").strip()
         if not text or not whole:
             # What was said before stands; a conversation without any answer is none.
-            self.reason, self.wanted, self.asked = "empty" if whole else "cut_off", 0, ""
+            self.reason, self.asked = "empty" if whole else "cut_off", ""
             return
         self.replies.append(reply)
         if self.asked:
@@ -77,6 +80,8 @@ class Conversations(Drawn):
 
     def ask(self, sample: int, rounds: Rounds) -> list[Messages]:
         """First the questions, then for each conversation its next answer, or how the user asks on."""
+        if rounds and is_refused(rounds[0][0]):
+            return []
         if not rounds:
             fields = {"主题": "、".join(topic.text for topic in self._shown(sample)), "个数": str(self.most_rows)}
             return [messages(self._prompts["questions"], brief.Brief(brief.QUESTIONS, fields))]
@@ -91,6 +96,8 @@ class Conversations(Drawn):
 
     def items(self, sample: int, rounds: Rounds) -> list[Item]:
         """A row for each conversation with an answer."""
+        if is_refused(rounds[0][0]):
+            return [Item(1, REFUSED)]
         shown = [topic.id for topic in self._shown(sample)]
         return [
             Item(talk.number, "", talk.replies, shown, {"conversations": dialogue.conversations(talk.pairs)})

@@ -9,7 +9,7 @@ from typing import Any
 from belle.api import brief
 from belle.data.kinds.prompt import load_prompts, messages
 from belle.data.kinds.subjects import TASK_TYPE, TOPIC, Subject, load_subjects
-from belle.data.threads import Drawn, Item, Messages, Rounds
+from belle.data.threads import REFUSED, Drawn, Item, Messages, Rounds, is_refused
 
 REASONS = ("cut_off", "format", "empty")
 """Why an item cannot be used, in the order in which it is looked at."""
@@ -46,6 +46,8 @@ class Crawl(Drawn):
     def items(self, sample: int, rounds: Rounds) -> list[Item]:
         """A row for each task."""
         ((reply,),), (topic, type_) = rounds, self._pair(sample)
+        if is_refused(reply):
+            return [Item(1, REFUSED)]
         items = []
         for number, (reason, fields) in enumerate(parse(reply.text, reply.finish_reason), 1):
             named = {"topic": topic.text, "task_type": type_.text, **fields}

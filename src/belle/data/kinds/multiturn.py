@@ -8,7 +8,7 @@ from belle.api.client import Reply
 from belle.data.kinds import dialogue
 from belle.data.kinds.prompt import load_prompts, messages
 from belle.data.kinds.subjects import ROLE, TOPIC, Subject, load_subjects
-from belle.data.threads import Drawn, Item, Messages, Rounds
+from belle.data.threads import REFUSED, Drawn, Item, Messages, Rounds, is_refused
 
 STEP = 2
 """The most exchanges that one request asks for."""
@@ -57,6 +57,8 @@ def _said(rounds: Rounds) -> tuple[dialogue.Pairs, list[Reply], str, bool]:
     pairs: dialogue.Pairs = []
     replies: list[Reply] = []
     for (reply,) in rounds:
+        if is_refused(reply):
+            return pairs, replies, REFUSED, False
         more, reason = dialogue.parse(reply.text, reply.finish_reason)
         pairs += more
         replies += [reply] if more else []

@@ -8,7 +8,7 @@ from belle.api import brief
 from belle.data.kinds import dialogue, numbered
 from belle.data.kinds.prompt import load_prompts, messages
 from belle.data.kinds.subjects import ROLE, Subject, load_subjects
-from belle.data.threads import Drawn, Item, Messages, Rounds
+from belle.data.threads import REFUSED, Drawn, Item, Messages, Rounds, is_refused
 
 
 class Roles(Drawn):
@@ -37,6 +37,8 @@ class Roles(Drawn):
 
     def ask(self, sample: int, rounds: Rounds) -> list[Messages]:
         """First the roles, then a dialogue of each."""
+        if rounds and is_refused(rounds[0][0]):
+            return []
         if not rounds:
             shown = self._shown(sample)
             fields = {"身份": "、".join(role.text for role in shown), "个数": str(len(shown))}
@@ -55,6 +57,8 @@ class Roles(Drawn):
 
     def items(self, sample: int, rounds: Rounds) -> list[Item]:
         """A row for each role with a dialogue: the role opens the first human turn, as it is given to the assistant."""
+        if is_refused(rounds[0][0]):
+            return [Item(1, REFUSED)]
         shown = [role.id for role in self._shown(sample)]
         replies, items = iter(rounds[1] if len(rounds) > 1 else ()), []
         for item in self._described(rounds):
@@ -62,7 +66,7 @@ class Roles(Drawn):
                 items.append(Item(item.number, item.reason))
                 continue
             (role,), reply = item.fields, next(replies)
-            pairs, reason = dialogue.parse(reply.text, reply.finish_reason)
+            pairs, reason = ([], REFUSED) if is_refused(reply) else dialogue.parse(reply.text, reply.finish_reason)
             if reason:
                 items.append(Item(item.number, reason))
                 continue

@@ -7,7 +7,7 @@ from belle.api import brief
 from belle.data.kinds import numbered
 from belle.data.kinds.prompt import load_prompts, messages
 from belle.data.kinds.subjects import POINT, TOPIC, Subject, load_subjects
-from belle.data.threads import Drawn, Item, Messages, Rounds
+from belle.data.threads import REFUSED, Drawn, Item, Messages, Rounds, is_refused
 
 
 class SchoolMath(Drawn):
@@ -36,6 +36,8 @@ class SchoolMath(Drawn):
     def items(self, sample: int, rounds: Rounds) -> list[Item]:
         """A row for each problem: ``input`` is empty, as in BELLE's set."""
         ((reply,),), about = rounds, self._about(sample)
+        if is_refused(reply):
+            return [Item(1, REFUSED)]
         items = []
         for item in numbered.parse(reply.text, ["题目", "解答"], reply.finish_reason):
             problem, solution = item.fields or ("", "")
