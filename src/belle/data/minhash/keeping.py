@@ -6,18 +6,18 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from belle.data.minhash import compiled
-from belle.data.minhash.compiled import Longs, Signatures
+from belle.data.minhash import searching
 from belle.data.minhash.signing import blocks, signatures
 from belle.data.minhash.similarity import Similarity
+from belle.data.minhash.sketching import Longs, Signatures
 from belle.data.minhash.table import Table
 
 
 class NearDuplicates:
     """Keep a text unless one kept before it is similar to it.
 
-    Decides as a comparison of its signature with that of every kept text would. Takes about 1 KB of memory for each
-    kept text, however long it is.
+    Decides as a comparison of its signature with that of every kept text would. Takes about 1.5 KB of memory for
+    each kept text, however long it is.
 
     Args:
         similarity: What counts as similar.
@@ -62,7 +62,7 @@ class NearDuplicates:
             self._positions.resize(room, refcheck=False)
         self._table.reserve(most)
         rivals = np.empty(len(signed), np.int64)
-        self._entered = compiled.keep(
+        self._entered = searching.keep(
             np.ascontiguousarray(signed, np.uint32), self._given, self._samples, self._positions, self._entered,
             self._table.slots, self._table.rings, self._similarity.bands, float(self._similarity.threshold), rivals,
         )  # fmt: skip
