@@ -184,6 +184,21 @@ def test_rows_from_templates_of_instructions():
     assert 25 < np.count_nonzero(rivals >= 0) < 80
 
 
+def test_rows_about_the_length_of_a_sample():
+    chance = random.Random(8)
+    letters = [chr(0x4E00 + at) for at in range(2000)]
+    texts: list[str] = []
+    while len(texts) < 80:
+        text = chance.choices(letters, k=chance.choice([60, 255, 259, 260, 261, 300, 600]))
+        for _ in range(chance.randint(1, 5)):
+            texts.append("".join(text))
+            for _ in range(chance.randint(1, len(text) // 25)):
+                text[chance.randrange(len(text))] = chance.choice(letters)
+            text = text[: len(text) - chance.choice([0, 1, 20])] + chance.choices(letters, k=chance.choice([0, 1, 20]))
+    for threshold in (0.3, 0.6, 0.8):
+        check(texts, Similarity(threshold, permutations=24), [40])
+
+
 ASSIGNED = [*range(0x34000), *range(0xE0000, 0xE0200)]
 """All code points that mean something, and many that do not."""
 

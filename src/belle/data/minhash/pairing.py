@@ -39,12 +39,13 @@ def pairs(
     queries = np.ascontiguousarray(queries, np.uint32)
     table = Table(similarity.bands)
     table.reserve(len(queries))
-    searching.enter_all(table.slots, table.rings, queries, similarity.bands)
+    briefs = np.empty((len(queries), searching.BRIEF), np.uint64)
+    searching.enter_all(table.slots, table.rings, queries, briefs, similarity.bands)
 
     def work(start: int) -> tuple[Longs, Longs]:
         part = np.ascontiguousarray(index[start : start + _PART], np.uint32)
         whom, where = searching.pairs(
-            part, queries, table.slots, table.rings, similarity.bands, float(similarity.threshold)
+            part, queries, briefs, table.slots, table.rings, similarity.bands, float(similarity.threshold)
         )  # fmt: skip
         return whom, where + start
 
