@@ -184,6 +184,27 @@ def test_rows_from_templates_of_instructions():
     assert 25 < np.count_nonzero(rivals >= 0) < 80
 
 
+@settings(max_examples=200, deadline=None)
+@given(st.data(), st.sampled_from([0.2, 0.5, 0.75, 1.0]), st.integers(0, 12))
+def test_hashes_that_several_bands_have(data: st.DataObject, threshold: float, cut: int):
+    """Signatures that no text has: the same few hashes in all bands, and samples that end early or late."""
+    similarity = Similarity(threshold, permutations=3 * Similarity(threshold).rows, sample=4)
+    hashes = st.lists(st.sampled_from([0, 1, 2, NONE]), min_size=similarity.bands, max_size=similarity.bands)
+    samples = st.sets(st.integers(0, 9), max_size=4).map(lambda some: [*sorted(some), NONE, NONE, NONE, NONE][:4])
+    rows = data.draw(st.lists(st.tuples(hashes, samples).map(lambda pair: pair[0] + pair[1]), max_size=12))
+    signed = np.array(rows, np.uint32).reshape(len(rows), similarity.width)
+    near = NearDuplicates(similarity)
+    rivals = [*near.keep_signed(signed[:cut]).tolist(), *near.keep_signed(signed[cut:]).tolist()]
+    assert rivals == kept_first(rows, similarity)
+    whom, where = pairs(signed, signed[cut:], similarity)
+    assert list(zip(whom.tolist(), where.tolist(), strict=True)) == [
+        (query, row)
+        for query, one in enumerate(rows[cut:])
+        for row, other in enumerate(rows)
+        if similar(other, one, similarity)
+    ]
+
+
 def test_rows_about_the_length_of_a_sample():
     chance = random.Random(8)
     letters = [chr(0x4E00 + at) for at in range(2000)]
