@@ -8,11 +8,12 @@ similar. The same shingles (characters, five at a time, of the folded text), per
 - datasketch: ``MinHash`` and ``MinHashLSH`` in the loop of its documentation, an ``update`` for each shingle; again
   with ``update_batch``. Its ``query`` does not look at the estimate.
 - rensa: ``RMinHash`` for each row and ``RMinHashDeduplicator``, which does look at the estimate as we do; again with
-  ``RMinHashLSH``, which does not. With as many bands as ours.
+  ``RMinHashLSH``, which does not.
 
-The peers take the first rows only, and are given folded texts at no cost; their time is that of a row, ours too, from
-the text as it stands. Recall is over the planted rows, among those that the peer had, whose exact similarity reaches
-the threshold; ``wrong`` is the share of the other rows that went although no such row stands before them. Memory is
+The peers take the first rows only and are given folded texts at no cost; we begin with the text as it stands. Speed is
+rows a second on the clock (we use all cores, the peers one), and in rows ``_cpu`` rows a second of processor time; a
+ratio is ours over the peer's, of medians taken in turns. Recall is over the planted rows, among those that the peer
+had, whose exact similarity reaches the threshold; ``others`` is the share of all other rows that went. Memory is
 measured in a process of its own that makes the rows block by block: its peak over what it had before the first.
 
     pip install -r benchmarks/requirements.txt
@@ -24,7 +25,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import resource
 import statistics
 import subprocess
@@ -38,6 +38,7 @@ from typing import Any
 
 import numpy as np
 import psutil
+from noop import device
 
 from belle.data.minhash.folding import folded
 from belle.data.minhash.keeping import NearDuplicates
@@ -45,6 +46,8 @@ from belle.data.minhash.similarity import Similarity
 
 PERMUTATIONS, SHINGLE, THRESHOLD = 128, 5, 0.8
 SIMILARITY = Similarity(THRESHOLD, PERMUTATIONS, SHINGLE)
+RENSA_BANDS = 16
+"""As near to our number as it takes: a divisor of the permutations."""
 BLOCK = 10_000
 
 OPENINGS = (
@@ -145,8 +148,8 @@ def rensa(texts: Sequence[str], verified: bool) -> list[bool]:
     """Which rows are kept, of folded texts."""
     from rensa import RMinHash, RMinHashDeduplicator, RMinHashLSH
 
-    near = RMinHashDeduplicator(threshold=THRESHOLD, num_perm=PERMUTATIONS, use_lsh=True, num_bands=SIMILARITY.bands)
-    index = RMinHashLSH(threshold=THRESHOLD, num_perm=PERMUTATIONS, num_bands=SIMILARITY.bands)
+    near = RMinHashDeduplicator(threshold=THRESHOLD, num_perm=PERMUTATIONS, use_lsh=True, num_bands=RENSA_BANDS)
+    index = RMinHashLSH(threshold=THRESHOLD, num_perm=PERMUTATIONS, num_bands=RENSA_BANDS)
     kept = []
     for row, text in enumerate(texts):
         sketch = RMinHash(num_perm=PERMUTATIONS, seed=42)
@@ -173,14 +176,14 @@ def judged(kept: Sequence[bool], similarity: Sequence[float]) -> dict[str, float
     """Recall over the planted rows that reach the threshold, and the share of other rows that went."""
     due = [not keep for keep, value in zip(kept, similarity, strict=True) if value >= THRESHOLD]
     other = [not keep for keep, value in zip(kept, similarity, strict=True) if value < THRESHOLD]
-    return {"recall": round(statistics.mean(due), 4), "planted": len(due), "wrong": round(statistics.mean(other), 5)}
+    return {"recall": round(statistics.mean(due), 4), "planted": len(due), "others": round(statistics.mean(other), 5)}
 
 
-def timed(work: Callable[[Sequence[str]], list[bool]], texts: Sequence[str]) -> tuple[float, list[bool]]:
-    """Microseconds a row on the clock, and which rows were kept."""
-    begin = time.perf_counter()
+def timed(work: Callable[[Sequence[str]], list[bool]], texts: Sequence[str]) -> tuple[tuple[float, float], list[bool]]:
+    """Rows a second on the clock and of processor time, and which rows were kept."""
+    wall, cpu = time.perf_counter(), time.process_time()
     kept = work(texts)
-    return (time.perf_counter() - begin) / len(texts) * 1e6, kept
+    return (len(texts) / (time.perf_counter() - wall), len(texts) / (time.process_time() - cpu)), kept
 
 
 def memory(rows: int) -> float:
@@ -192,16 +195,6 @@ def memory(rows: int) -> float:
     for block in made(rows):
         near.keep(block.texts)
     return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before) / rows
-
-
-def device() -> str:
-    """The processor and how many of its cores there are."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-        name = next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        name = platform.processor()
-    return f"{name}, {os.cpu_count()} cores"
 
 
 def main() -> None:
@@ -232,51 +225,45 @@ def main() -> None:
         "rensa": (args.rensa, lambda some: rensa(some, verified=True)),
         "rensa_unverified": (args.rensa, lambda some: rensa(some, verified=False)),
     }
-    own: list[float] = []
-    taken: dict[str, list[float]] = {name: [] for name in peers}
+    own: list[tuple[float, float]] = []
+    taken: dict[str, list[tuple[float, float]]] = {name: [] for name in peers}
     verdicts: dict[str, list[bool]] = {}
-    load = round(os.getloadavg()[0], 2)
+    common = {"device": device(), "load": round(os.getloadavg()[0], 2), "date": datetime.now(UTC).date().isoformat()}
     for _ in range(args.repeats):
-        wall, kept = timed(ours, texts)
-        own.append(wall)
+        speed, kept = timed(ours, texts)
+        own.append(speed)
         for name, (count, work) in peers.items():
-            wall, verdicts[name] = timed(work, plain[:count])
-            taken[name].append(wall)
-    common = {"device": device(), "load": load, "date": datetime.now(UTC).date().isoformat()}
+            speed, verdicts[name] = timed(work, plain[:count])
+            taken[name].append(speed)
     found: list[dict[str, Any]] = []
-    for name, walls in taken.items():
+    for name, speeds in taken.items():
         count = min(peers[name][0], len(texts))
         similarity = exact(plain[:count], origin[:count])
-        middle, peers_middle = statistics.median(own), statistics.median(walls)
-        found.append(
-            {
-                "name": f"near_duplicates_vs_{name}",
-                "ours": round(middle, 3),
-                "peer": round(peers_middle, 3),
-                "unit": "us wall a row",
-                "ratio": round(peers_middle / middle, 2),
-                "n": args.repeats,
-                "spread": {
-                    "ours": [round(min(own), 3), round(max(own), 3)],
-                    "peer": [round(min(walls), 3), round(max(walls), 3)],
-                },
-                "rows": {"ours": len(texts), "peer": count},
-                "found": {"ours": judged(kept[:count], similarity), "peer": judged(verdicts[name], similarity)},
-                **common,
-            }
-        )
+        quality = {"ours": judged(kept[:count], similarity), "peer": judged(verdicts[name], similarity)}
+        for kind, suffix in enumerate(("", "_cpu")):
+            mine, theirs = ([speed[kind] for speed in side] for side in (own, speeds))
+            found.append(
+                {
+                    "name": f"near_duplicates_vs_{name}{suffix}",
+                    "ours": round(statistics.median(mine)),
+                    "peer": round(statistics.median(theirs)),
+                    "unit": "rows/s CPU" if kind else "rows/s",
+                    "ratio": round(statistics.median(mine) / statistics.median(theirs), 2),
+                    "n": args.repeats,
+                    "spread": {
+                        "ours": [round(min(mine)), round(max(mine))],
+                        "peer": [round(min(theirs)), round(max(theirs))],
+                    },
+                    "rows": {"ours": len(texts), "peer": count},
+                    "found": quality,
+                    **common,
+                }
+            )
+    for row in found:
+        print(f"{row['name']:46} {row['ours']:8} / {row['peer']:8} {row['unit']:10} = {row['ratio']:.1f}", row["found"])
     found.append(
-        {
-            "name": "near_duplicates_memory",
-            "ours": round(each),
-            "unit": "bytes a row",
-            "rows": args.rows,
-            "n": 1,
-            **common,
-        }
+        {"name": "near_duplicates_memory", "ours": round(each), "unit": "B/row", "rows": args.rows, "n": 1, **common}
     )
-    for row in found[:-1]:
-        print(f"{row['name']:42} {row['ours']:8.2f} / {row['peer']:8.2f} us a row = {row['ratio']:.1f}", row["found"])
     print(
         f"{each:.0f} bytes a row; {sum(kept)} of {len(texts)} kept; {np.mean([*map(len, texts)]):.0f} characters a row"
     )

@@ -145,13 +145,13 @@ settings_of = st.builds(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(templated, settings_of, st.lists(st.integers(0, 15), max_size=3))
 def test_templated_rows(texts: list[str], similarity: Similarity, cuts: list[int]):
     check(texts, similarity, cuts)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.lists(st.text(alphabet="天地玄黄a", max_size=12), max_size=20), settings_of)
 def test_few_characters_many_ties(texts: list[str], similarity: Similarity):
     check(texts, similarity, [7])
@@ -182,6 +182,42 @@ def test_rows_from_templates_of_instructions():
         check(texts, Similarity(threshold, permutations=48, sample=40), [1, 2, 50, 119])
     rivals = NearDuplicates(Similarity(0.7)).keep(texts)
     assert 25 < np.count_nonzero(rivals >= 0) < 80
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.data(), st.sampled_from([0.2, 0.5, 0.75, 1.0]), st.integers(0, 12))
+def test_hashes_that_several_bands_have(data: st.DataObject, threshold: float, cut: int):
+    """Signatures that no text has: the same few hashes in all bands, and samples that end early or late."""
+    similarity = Similarity(threshold, permutations=3 * Similarity(threshold).rows, sample=4)
+    hashes = st.lists(st.sampled_from([0, 1, 2, NONE]), min_size=similarity.bands, max_size=similarity.bands)
+    samples = st.sets(st.integers(0, 9), max_size=4).map(lambda some: [*sorted(some), NONE, NONE, NONE, NONE][:4])
+    rows = data.draw(st.lists(st.tuples(hashes, samples).map(lambda pair: pair[0] + pair[1]), max_size=12))
+    signed = np.array(rows, np.uint32).reshape(len(rows), similarity.width)
+    near = NearDuplicates(similarity)
+    rivals = [*near.keep_signed(signed[:cut]).tolist(), *near.keep_signed(signed[cut:]).tolist()]
+    assert rivals == kept_first(rows, similarity)
+    whom, where = pairs(signed, signed[cut:], similarity)
+    assert list(zip(whom.tolist(), where.tolist(), strict=True)) == [
+        (query, row)
+        for query, one in enumerate(rows[cut:])
+        for row, other in enumerate(rows)
+        if similar(other, one, similarity)
+    ]
+
+
+def test_rows_about_the_length_of_a_sample():
+    chance = random.Random(8)
+    letters = [chr(0x4E00 + at) for at in range(2000)]
+    texts: list[str] = []
+    while len(texts) < 80:
+        text = chance.choices(letters, k=chance.choice([60, 255, 259, 260, 261, 300, 600]))
+        for _ in range(chance.randint(1, 5)):
+            texts.append("".join(text))
+            for _ in range(chance.randint(1, len(text) // 25)):
+                text[chance.randrange(len(text))] = chance.choice(letters)
+            text = text[: len(text) - chance.choice([0, 1, 20])] + chance.choices(letters, k=chance.choice([0, 1, 20]))
+    for threshold in (0.3, 0.6, 0.8):
+        check(texts, Similarity(threshold, permutations=24), [40])
 
 
 ASSIGNED = [*range(0x34000), *range(0xE0000, 0xE0200)]
@@ -278,7 +314,7 @@ def test_long_texts_have_the_sample_of_all_their_shingles():
     texts = ["".join(chance.choices(letters, k=count)) for count in (131, 132, 133, 260, 261, 262, 5000, 60_000)]
     texts += ["".join(chance.choices("甲乙", k=600_000))]
     texts += [often * 50, often[:200] * 300, "一" * 10_000]  # the least are far fewer than the text is long
-    similarity = Similarity(0.8, permutations=2)
+    similarity = Similarity(0.8, permutations=2, sample=128)
     assert signatures(texts, similarity).tolist() == [signature(text, similarity) for text in texts]
 
 
@@ -338,7 +374,7 @@ def test_bands_bring_together_what_is_at_the_threshold(count: int):
 @pytest.mark.parametrize(("length", "spread"), [(100, 0), (200, 0.7), (1500, 1.05)])
 def test_estimates_are_exact_for_short_texts_and_without_bias_for_long(length: int, spread: float):
     chance = random.Random(length)
-    similarity = Similarity(0.8, permutations=1)
+    similarity = Similarity(0.8, permutations=1, sample=128)
     errors, due = [], []
     for _ in range(600):
         text = [chr(0x4E00 + chance.randrange(4000)) for _ in range(length)]
@@ -373,10 +409,10 @@ def test_settings_that_are_none(name: str):
 
 def test_signatures_of_other_settings():
     similarity, other = Similarity(0.8), Similarity(0.8, sample=64)
-    with pytest.raises(ValueError, match=r"of 146 values are needed, found an array \(1, 82\)"):
+    with pytest.raises(ValueError, match=r"of 274 values are needed, found an array \(1, 82\)"):
         NearDuplicates(similarity).keep_signed(signatures(["一"], other))
     for index, queries in ((similarity, other), (other, similarity)):
-        with pytest.raises(ValueError, match=r"of 146 values are needed, found an array \(1, 82\)"):
+        with pytest.raises(ValueError, match=r"of 274 values are needed, found an array \(1, 82\)"):
             pairs(signatures(["一"], index), signatures(["一"], queries), similarity)
 
 

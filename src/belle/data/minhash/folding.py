@@ -8,7 +8,7 @@ from functools import cache
 
 import numpy as np
 
-from belle.data.minhash.compiled import LETTER, NOT_ALONE, Folds, Points, note_pages
+from belle.data.minhash.sketching import LETTER, NOT_ALONE, Folds, Points, note_pages
 
 _PAGE = 256
 _PAGES = 0x110000 // _PAGE

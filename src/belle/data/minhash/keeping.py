@@ -6,18 +6,19 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from belle.data.minhash import compiled
-from belle.data.minhash.compiled import Longs, Signatures
+from belle.data.minhash import searching
+from belle.data.minhash.searching import Briefs
 from belle.data.minhash.signing import blocks, signatures
 from belle.data.minhash.similarity import Similarity
+from belle.data.minhash.sketching import Longs, Signatures
 from belle.data.minhash.table import Table
 
 
 class NearDuplicates:
     """Keep a text unless one kept before it is similar to it.
 
-    Decides as a comparison of its signature with that of every kept text would. Takes about 1 KB of memory for each
-    kept text, however long it is.
+    Decides as a comparison of its signature with that of every kept text would. Takes about 1.5 KB of memory for
+    each kept text, however long it is.
 
     Args:
         similarity: What counts as similar.
@@ -28,8 +29,9 @@ class NearDuplicates:
         self._similarity, self._threads = similarity, threads
         self._table = Table(similarity.bands)
         self._samples: Signatures = np.empty((0, similarity.sample), np.uint32)
+        self._briefs: Briefs = np.empty((0, searching.BRIEF), np.uint64)
         self._positions: Longs = np.empty(0, np.int64)
-        self._entered = 0  # of the two above: kept texts that have a letter
+        self._entered = 0  # of the three above: kept texts that have a letter
         self._given = 0
 
     def keep(self, texts: Sequence[str], done: Callable[[int], object] = lambda count: None) -> Longs:
@@ -59,12 +61,14 @@ class NearDuplicates:
         if most > len(self._samples):
             room = most + most // 16
             self._samples.resize((room, self._similarity.sample), refcheck=False)
+            self._briefs.resize((room, searching.BRIEF), refcheck=False)
             self._positions.resize(room, refcheck=False)
         self._table.reserve(most)
         rivals = np.empty(len(signed), np.int64)
-        self._entered = compiled.keep(
-            np.ascontiguousarray(signed, np.uint32), self._given, self._samples, self._positions, self._entered,
-            self._table.slots, self._table.rings, self._similarity.bands, float(self._similarity.threshold), rivals,
+        self._entered = searching.keep(
+            np.ascontiguousarray(signed, np.uint32), self._given, self._samples, self._briefs, self._positions,
+            self._entered, self._table.slots, self._table.rings, self._similarity.bands,
+            float(self._similarity.threshold), rivals,
         )  # fmt: skip
         self._given += len(signed)
         return rivals

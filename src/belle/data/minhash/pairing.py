@@ -7,9 +7,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from belle.data.minhash import compiled
-from belle.data.minhash.compiled import Longs, Signatures
+from belle.data.minhash import searching
 from belle.data.minhash.similarity import Similarity
+from belle.data.minhash.sketching import Longs, Signatures
 from belle.data.minhash.table import Table
 
 _PART = 1 << 16
@@ -39,12 +39,13 @@ def pairs(
     queries = np.ascontiguousarray(queries, np.uint32)
     table = Table(similarity.bands)
     table.reserve(len(queries))
-    compiled.enter_all(table.slots, table.rings, queries, similarity.bands)
+    briefs = np.empty((len(queries), searching.BRIEF), np.uint64)
+    searching.enter_all(table.slots, table.rings, queries, briefs, similarity.bands)
 
     def work(start: int) -> tuple[Longs, Longs]:
         part = np.ascontiguousarray(index[start : start + _PART], np.uint32)
-        whom, where = compiled.pairs(
-            part, queries, table.slots, table.rings, similarity.bands, float(similarity.threshold)
+        whom, where = searching.pairs(
+            part, queries, briefs, table.slots, table.rings, similarity.bands, float(similarity.threshold)
         )  # fmt: skip
         return whom, where + start
 

@@ -15,9 +15,9 @@ from functools import cache
 
 import numpy as np
 
-from belle.data.minhash.compiled import Hashes, Longs, Signatures, sign
 from belle.data.minhash.folding import fold_table, folded, points_of
 from belle.data.minhash.similarity import Similarity
+from belle.data.minhash.sketching import Hashes, Longs, Signatures, sign
 
 _BLOCK = 1 << 20
 """Code points that are taken up together."""

@@ -32,7 +32,7 @@ class Similarity:
     threshold: float
     permutations: int = 128
     shingle: int = 5
-    sample: int = 128
+    sample: int = 256
 
     def __post_init__(self) -> None:
         if not 0 < self.threshold <= 1:

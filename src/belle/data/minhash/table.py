@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from belle.data.minhash.compiled import Rings, Slots, rehash
+from belle.data.minhash.searching import Rings, Slots, rehash
 
 _MOST = (1 << 32) - 2
 """Entries that have a number in a slot."""
@@ -14,7 +14,7 @@ class Table:
     """Open addressing, a slot for each different hash; what has a hash is a ring of entries. Grows as asked.
 
     Attributes:
-        slots, rings: As ``compiled`` says. Bands of other numbers may share a slot.
+        slots, rings: As ``searching`` says. Bands of other numbers may share a slot.
     """
 
     def __init__(self, bands: int) -> None:

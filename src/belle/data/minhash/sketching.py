@@ -1,7 +1,7 @@
-"""The loops over code points, signatures and bands that numba compiles.
+"""The compiled loops that make signatures of texts.
 
-They stand in one file because numba keeps what it compiled by the file of the function called: a change of a function
-in another file would not reach what was compiled with it.
+They stand in one file, and call none in another, because numba keeps what it compiled by the file of the function that
+was called: a change in another file would not reach it.
 """
 
 from __future__ import annotations
@@ -19,10 +19,6 @@ Folds = npt.NDArray[np.int32]
 Hashes = npt.NDArray[np.uint32]
 Signatures = npt.NDArray[np.uint32]
 """For each text the hashes of its bands, then its sample: hashes of shingles, ascending, ``NONE`` behind them."""
-Slots = npt.NDArray[np.uint64]
-"""By hash: a band's hash in the upper half, the number of its last entry + 1 in the lower; 0 where nothing is."""
-Rings = npt.NDArray[np.uint32]
-"""For each entry, ``row * bands + band``, the next one of its slot; after the last comes the first."""
 
 NOT_ALONE = -1
 LETTER = 1 << 21
@@ -33,7 +29,6 @@ _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _FEW = 1024
 """Hashes up to which ``_sort`` is quick even if few different ones come many times."""
 _HALF = np.uint64(32)
-_LOWER = np.uint64(0xFFFFFFFF)
 
 
 @njit(cache=True, nogil=True)
@@ -200,158 +195,3 @@ def sign(
         for band in range(bands):
             out[number, band] = _band_hash(least, band * rows, (band + 1) * rows)
         _sample(hashes, count, some, sorted_, counts, out[number, bands:])
-
-
-@njit(cache=True, nogil=True)
-def _alike(one: Hashes, other: Hashes, threshold: float) -> bool:
-    """Whether the estimated Jaccard similarity of two sets, of which these are samples, reaches the threshold.
-
-    Up to the least of their ends both samples are the whole sets; a sample that is not full has no end.
-    """
-    size = len(one)
-    end = min(one[size - 1], other[size - 1])
-    # so many may differ at most, if all that can be are common (and one more for rounding)
-    spare = np.int64(size * (1 - threshold) / threshold) + 1
-    at_one, at_other, common, different = 0, 0, 0, 0
-    while at_one < size and at_other < size:
-        left, right = one[at_one], other[at_other]
-        if min(left, right) > end or min(left, right) == NONE:
-            break
-        at_one += left <= right
-        at_other += right <= left
-        common += left == right
-        different += left != right
-        if different > spare:
-            return False
-    return common > 0 and common / (common + different) >= threshold
-
-
-@njit(cache=True, nogil=True)
-def _find(slots: Slots, hash_: np.uint64) -> int:
-    """The slot of a hash, or the free one where it belongs."""
-    # by its upper bits: slots stay in the order of hashes, and growing goes over both tables from end to end
-    place = np.int64((hash_ * np.uint64(len(slots))) >> _HALF)
-    while slots[place] and slots[place] >> _HALF != hash_:
-        place += 1
-        if place == len(slots):
-            place = np.int64(0)
-    return place  # type: ignore[return-value]
-
-
-@njit(cache=True, nogil=True, inline="always")
-def _last(slot: np.uint64) -> int:
-    return np.int64(slot & _LOWER) - 1  # type: ignore[return-value]
-
-
-@njit(cache=True, nogil=True)
-def _enter(slots: Slots, rings: Rings, hash_: np.uint64, entry: int) -> None:
-    """Put an entry at the end of its slot's ring."""
-    place = _find(slots, hash_)
-    if slots[place]:
-        last = _last(slots[place])
-        rings[entry] = rings[last]
-        rings[last] = entry
-    else:
-        rings[entry] = entry
-    slots[place] = (hash_ << _HALF) | np.uint64(entry + 1)
-
-
-@njit(cache=True, nogil=True)
-def rehash(old: Slots, new: Slots) -> None:
-    """Put the slots of a table into a larger one."""
-    for slot in old:
-        if slot:
-            new[_find(new, slot >> _HALF)] = slot
-
-
-@njit(cache=True, nogil=True)
-def enter_all(slots: Slots, rings: Rings, signatures: Signatures, bands: int) -> None:
-    """Enter signatures in order, but for those of texts without a letter."""
-    for row in range(len(signatures)):
-        if signatures[row, bands] != NONE:
-            for band in range(bands):
-                _enter(slots, rings, np.uint64(signatures[row, band]), row * bands + band)
-
-
-@njit(cache=True, nogil=True)
-def keep(
-    signed: Signatures, given: int, samples: Signatures, positions: Longs, count: int, slots: Slots, rings: Rings,
-    bands: int, threshold: float, rivals: Longs,
-) -> int:  # fmt: skip
-    """Decide which texts are kept, and enter those.
-
-    Args:
-        given: The position of the first of them.
-        samples, positions: Room for those of what is kept; ``count`` are there.
-        rivals: Written: -1 for those kept, else the position of the first kept text that each is similar to.
-
-    Returns:
-        How many are there now.
-    """
-    places = np.empty(bands, np.int64)
-    for row in range(len(signed)):
-        sample = signed[row, bands:]
-        rivals[row] = -1
-        if sample[0] == NONE:
-            continue
-        # all of them before the first is followed: so the reads of memory do not wait for each other
-        for band in range(bands):
-            places[band] = _find(slots, np.uint64(signed[row, band]))
-        first = count
-        for band in range(bands):
-            slot = slots[places[band]]
-            if not slot:
-                continue
-            last = _last(slot)
-            entry = last
-            while True:  # the oldest comes first: the first that is similar ends the ring
-                entry = np.int64(rings[entry])  # type: ignore[assignment]
-                other = entry // bands
-                if other >= first:
-                    break
-                if entry % bands == band and _alike(sample, samples[other], threshold):
-                    first = other  # type: ignore[assignment]
-                    break
-                if entry == last:
-                    break
-        if first < count:
-            rivals[row] = positions[first]
-            continue
-        samples[count] = sample
-        positions[count] = given + row
-        for band in range(bands):
-            _enter(slots, rings, np.uint64(signed[row, band]), count * bands + band)
-        count += 1
-    return count
-
-
-@njit(cache=True, nogil=True)
-def pairs(
-    index: Signatures, queries: Signatures, slots: Slots, rings: Rings, bands: int, threshold: float
-) -> tuple[Longs, Longs]:
-    """Find the pairs of a query, entered in the table, and a row of the index that are similar, in the rows' order."""
-    seen = np.full(len(queries), -1, np.int64)
-    whom, where = np.empty(64, np.int64), np.empty(64, np.int64)
-    found = 0
-    for row in range(len(index)):
-        if index[row, bands] == NONE:
-            continue
-        for band in range(bands):
-            slot = slots[_find(slots, np.uint64(index[row, band]))]
-            if not slot:
-                continue
-            last = _last(slot)
-            entry = last
-            while True:
-                entry = np.int64(rings[entry])  # type: ignore[assignment]
-                query = entry // bands
-                if entry % bands == band and seen[query] != row:
-                    seen[query] = row
-                    if _alike(queries[query, bands:], index[row, bands:], threshold):
-                        if found == len(whom):
-                            whom, where = np.append(whom, whom), np.append(where, where)  # type: ignore[assignment]
-                        whom[found], where[found] = query, row
-                        found += 1
-                if entry == last:
-                    break
-    return whom[:found], where[:found]
