@@ -208,7 +208,8 @@ def test_the_command_says_it_without_a_traceback(tmp_path):
 
 
 SEED_QUIRKS = [
-    {"id": "seed_task_8", "name": "改写", "instruction": "把下面的话说得\xa0正式一些。\n\n注意语气。 ", "is_classification": False,
+    {"id": "seed_task_8", "name": "改写", "instruction": "把下面的话说得\xa0正式一些。\n\n注意语气。 ",
+     "is_classification": False,
      "instances": [{"input": "东西坏了，\xa0退钱！", "output": "您好，\n商品有损坏，请退款。"}]},
     {"id": "seed_task_3", "name": "改写", "instruction": "判断下面的句子是褒是贬。", "is_classification": True,
      "instances": [{"input": "", "output": "褒\xa0\xa0"}]},
@@ -299,11 +300,13 @@ def test_whatever_a_file_holds_it_is_imported_or_refused(name, tmp_path):
         try:
             give("import", tmp_path / name, out)
         except InputError as error:
-            assert error.where, error
-            assert error.cause, error
-            assert error.fix, error
+            said = (error.where, error.cause, error.fix)
+        else:
+            said = ("", "", "")
+        if all(said):
             assert not list(out.iterdir())
         else:
+            assert said == ("", "", "")
             assert sorted(path.name for path in out.iterdir()) == ["raw.jsonl", "raw.report.json"]
             for path in out.iterdir():
                 path.unlink()
