@@ -55,6 +55,10 @@ class Growth:
             raise _bomb(self.where, f"grows to over {LARGEST} bytes")
 
 
+def _first_line(error: BaseException) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:200]
+
+
 def _bomb(where: str, what: str) -> InputError:
     return InputError(
         what,
@@ -78,8 +82,9 @@ class _Expanded(io.RawIOBase):
             data = self.inner.read(min(len(buffer), _BLOCK))
         except _DAMAGED as error:
             short = isinstance(error, EOFError) or "runcated" in str(error)
+            fault = "cut off" if short else "damaged"
             raise InputError(
-                f"{'cut off' if short else 'damaged'} after {self.growth.out} bytes of {self.what}: {error}",
+                f"{fault} after {self.growth.out} bytes of {self.what}: {_first_line(error)}",
                 where=self.growth.where,
                 cause="a download that was not finished" if short else "another kind of file under this ending",
                 fix="fetch it again and compare its size",
@@ -130,7 +135,7 @@ def _members(source: Source, file: IO[bytes]) -> Iterator[tuple[str, str, IO[byt
         archive = zipfile.ZipFile(file)
     except _DAMAGED as error:
         raise InputError(
-            f"no zip: {error}",
+            f"no zip: {_first_line(error)}",
             where=where,
             cause="a download that was not finished, or another kind of file under this ending",
             fix="fetch it again and compare its size",
@@ -171,7 +176,10 @@ def _members(source: Source, file: IO[bytes]) -> Iterator[tuple[str, str, IO[byt
                 inner = archive.open(info)
             except _DAMAGED as error:
                 raise InputError(
-                    f"damaged: {error}", where=member, cause="a download that went wrong", fix="fetch it again"
+                    f"damaged: {_first_line(error)}",
+                    where=member,
+                    cause="a download that went wrong",
+                    fix="fetch it again",
                 ) from None
             with inner:
                 yield f"{source.name}/{info.filename}", kind[0], without_mark(_buffered(inner, growth, "zip"))
