@@ -115,3 +115,28 @@ def test_snakemake_stops_with_status_2_and_no_traceback(checkout):
     assert "gptq.descact" in ended.stderr
     assert "gptq.desc_act: missing" in ended.stderr
     assert not (checkout / ".belle" / "history.jsonl").exists()
+
+
+def test_a_local_data_set_says_what_it_is(tmp_path):
+    entry = {"kind": "local", "path": "rows.jsonl", "categories": [], "format": "auto", "licence": "mit",
+             "clean": "published"}  # fmt: skip
+
+    def change(values):
+        values["datasets"]["good"] = entry
+        values["datasets"]["bad"] = {
+            **entry,
+            "format": "alpacca",
+            "licence": "",
+            "categories": ["a", "b"],
+            "clean": "x",
+        }
+        values["datasets"]["less"] = {key: value for key, value in entry.items() if key != "licence"}
+        values["datasets"]["less"]["formt"] = "auto"
+
+    message = faults(write(tmp_path, change))
+    assert "datasets.good" not in message
+    assert re.search(r"datasets.bad.format: .*'instruction'.*found 'alpacca'", message)
+    assert "datasets.bad.licence" in message
+    assert "datasets.bad.categories" in message
+    assert "datasets.less.licence: missing" in message
+    assert "datasets.less.formt: unknown key; did you mean 'format'?" in message

@@ -6,6 +6,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import BufferedReader
 from pathlib import Path
 from typing import IO, Any
 
@@ -114,7 +115,7 @@ def _unreadable(path: Path, what: str, error: OSError) -> InputError:
 
 
 @contextmanager
-def open_input(path: Path, what: str) -> Iterator[IO[bytes]]:
+def open_input(path: Path, what: str) -> Iterator[BufferedReader]:
     """Open a file for reading bytes.
 
     Raises:

@@ -148,14 +148,18 @@ def mapping(row: Any, where: str) -> Row:
     return row
 
 
+_LINE = json.JSONEncoder(ensure_ascii=False, separators=(", ", ": "))
+_CANONICAL = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+
+
 def dumps(row: Any) -> str:
     """One line of JSON, Chinese left readable, keys in the order they were put."""
-    return json.dumps(row, ensure_ascii=False, separators=(", ", ": "))
+    return _LINE.encode(row)
 
 
 def canonical(value: Any) -> bytes:
     """The one spelling of a JSON value that is hashed: sorted keys, no spaces, UTF-8."""
-    return json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode()
+    return _CANONICAL.encode(value).encode()
 
 
 def write(path: Path, rows: Iterable[Row]) -> int:

@@ -71,9 +71,9 @@ def as_csv(rows, delimiter=","):
     return text.getvalue().encode()
 
 
-def as_parquet(rows):
+def as_parquet(rows, group=2):
     sink = io.BytesIO()
-    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), sink, row_group_size=2)
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), sink, row_group_size=group)
     return sink.getvalue()
 
 

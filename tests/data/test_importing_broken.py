@@ -2,22 +2,29 @@
 
 import json
 import os
+import random
 import re
 import subprocess
 import sys
 import tempfile
 import tracemalloc
 from pathlib import Path
+from typing import Any
 
 import pytest
+import test_importing as whole
 from broken.case import Case, give
 from broken.imports import IMPORTS
 from broken.imports import LINES as ROWS
 from broken.lines import FIELDS, LINES, PROMPTS, TURNS, lines
 
+import belle.prompts
+from belle import jsonl
+from belle.data.generate import generate
 from belle.data.importing import streams
 from belle.errors import InputError
 from belle.jsonl import LONGEST_ROW
+from belle.records import load_eval, load_seeds
 
 CASES = [*LINES, *FIELDS, *TURNS, *PROMPTS, *IMPORTS]
 
@@ -138,8 +145,6 @@ def test_no_file_may_grow_past_the_largest_size(tmp_path, monkeypatch):
 @pytest.mark.parametrize("ending", ["jsonl.gz", "jsonl.zst", "zip", "json", "csv.gz", "parquet"])
 def test_no_cut_of_a_file_is_taken_for_a_shorter_one(ending, tmp_path):
     """At every length a cut file is refused."""
-    import test_importing as whole
-
     rows = whole.PAIRS * 3
     data = {
         "jsonl.gz": lambda: whole.gzip.compress(whole.as_jsonl(rows)),
@@ -202,11 +207,106 @@ def test_the_command_says_it_without_a_traceback(tmp_path):
     assert os.listdir(tmp_path) == ["a.jsonl"]
 
 
-@pytest.mark.parametrize(("load", "name", "count"), [("seeds", "belle_zh_seed_tasks.jsonl", 175)])
-def test_belle_s_published_seeds_load_as_they_are(load, name, count):
-    from belle.records import load_seeds
+SEED_QUIRKS = [
+    {"id": "seed_task_8", "name": "改写", "instruction": "把下面的话说得\xa0正式一些。\n\n注意语气。 ",
+     "is_classification": False,
+     "instances": [{"input": "东西坏了，\xa0退钱！", "output": "您好，\n商品有损坏，请退款。"}]},
+    {"id": "seed_task_3", "name": "改写", "instruction": "判断下面的句子是褒是贬。", "is_classification": True,
+     "instances": [{"input": "", "output": "褒\xa0\xa0"}]},
+]  # fmt: skip
+"""As BELLE's published seeds are: ids in no order, a name twice, no-break spaces, line ends within, empty inputs."""
 
+
+def _rows_by(seeds: Path, folder: Path) -> list[dict[str, Any]]:
+    """A few rows asked of the offline teacher with these seeds."""
+    generate(
+        seeds=seeds, prompt=Path(belle.prompts.__file__).parent / "self_instruct.txt", out=folder / "raw.jsonl",
+        report=folder / "raw.report.json", ledger=folder / "ledger", base_url="offline", model="offline-teacher",
+        api_key="", rows=20, shots=2, tasks=10, temperature=1.0, top_p=1.0, max_tokens=1024, stop=[], in_flight=4,
+        timeout_s=30.0, seed=1,
+    )  # fmt: skip
+    return list(jsonl.read(folder / "raw.jsonl"))
+
+
+def test_seeds_with_the_quirks_of_belle_s_drive_the_asking(tmp_path):
+    path = tmp_path / "seeds.jsonl"
+    path.write_text("".join(json.dumps(seed, ensure_ascii=False) + "\n" for seed in SEED_QUIRKS), encoding="utf-8")
+    seeds = load_seeds(path)
+    assert [(seed.id, seed.input) for seed in seeds] == [("seed_task_8", "东西坏了，\xa0退钱！"), ("seed_task_3", "")]
+    assert {seed for row in _rows_by(path, tmp_path) for seed in row["seeds"]} == {"seed_task_8", "seed_task_3"}
+
+
+def upstream(name: str) -> Path:
+    """A file that BELLE published; it may not be carried in this repository."""
     folder = os.environ.get("BELLE_UPSTREAM_DATA", "")
-    if not (Path(folder) / name).is_file() or not folder:
-        pytest.skip(f"{name} is not here: name its folder in the environment variable BELLE_UPSTREAM_DATA")
-    assert len(load_seeds(Path(folder) / name)) == count
+    if not folder or not (Path(folder) / name).is_file():
+        pytest.skip(
+            f"{name} is not here: name the folder that holds it in the environment variable BELLE_UPSTREAM_DATA"
+        )
+    return Path(folder) / name
+
+
+def test_belle_s_published_seeds_drive_the_asking_unchanged(tmp_path):
+    path = upstream("belle_zh_seed_tasks.jsonl")
+    seeds = {seed.id for seed in load_seeds(path)}
+    assert len(seeds) == 175
+    rows = _rows_by(path, tmp_path)
+    assert len(rows) == 20
+    assert {seed for row in rows for seed in row["seeds"]} <= seeds
+
+
+def test_belle_s_published_evaluation_set_loads_unchanged():
+    rows = load_eval(upstream("belle_eval_set_odd_rows.jsonl"))
+    assert len(rows) == 500
+    assert "closed qa" in {row.cls for row in rows}
+
+
+FUZZED = {
+    "a.json": whole.CONTAINERS["pretty.json"],
+    "columns.json": whole.CONTAINERS["columns.json"],
+    "a.jsonl": whole.CONTAINERS["a.jsonl"],
+    "a.csv": whole.CONTAINERS["a.csv"],
+    "a.parquet": whole.CONTAINERS["a.parquet"],
+    "a.jsonl.gz": whole.CONTAINERS["a.jsonl.gz"],
+    "a.jsonl.zst": whole.CONTAINERS["a.jsonl.zst"],
+    "a.zip": whole.CONTAINERS["a.zip"],
+    "talk.jsonl": whole.as_jsonl([whole.TALK] * 3),
+    "messages.json": json.dumps([whole.READ["openai messages"][1]] * 2).encode(),
+    "moss.jsonl": whole.as_jsonl([whole.READ["moss 003"][1]] * 2),
+}
+
+
+@pytest.mark.parametrize("name", FUZZED)
+def test_whatever_a_file_holds_it_is_imported_or_refused(name, tmp_path):
+    """Random edits of good files: nothing but rows or one message with a cause and a mend, nothing half-written."""
+    rng = random.Random(name)
+    out = tmp_path / "out"
+    out.mkdir()
+    for _ in range(int(os.environ.get("BELLE_FUZZ", "60"))):
+        data = bytearray(FUZZED[name])
+        for _ in range(rng.choice((1, 1, 2, 8))):
+            at = rng.randrange(len(data))
+            edit = rng.randrange(4)
+            if edit == 0:
+                data[at] = rng.randrange(256)
+            elif edit == 1:
+                del data[at : at + rng.randrange(1, 30)]
+            elif edit == 2:
+                data[at:at] = rng.choice((b"null", b"[", b"{}", b'"', b"1e999", b"\0", b"\xff", b"\\ud800", b",", b"-"))
+            else:
+                data[at:at] = data[at // 2 : at]
+            data = data or bytearray(b" ")
+        (tmp_path / name).write_bytes(data)
+        try:
+            give("import", tmp_path / name, out)
+        except InputError as error:
+            said = (error.where, error.cause, error.fix)
+        else:
+            said = ("", "", "")
+        if all(said):
+            assert not list(out.iterdir())
+        else:
+            assert said == ("", "", "")
+            assert sorted(path.name for path in out.iterdir()) == ["raw.jsonl", "raw.report.json"]
+            for path in out.iterdir():
+                path.unlink()

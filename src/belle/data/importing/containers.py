@@ -3,8 +3,7 @@
 import csv
 import os
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 
 import pyarrow
 import pyarrow.parquet
@@ -19,8 +18,7 @@ PARQUET_ROWS = 16
 """Rows of a Parquet file that are unpacked at once; one may be as long as ``jsonl.LONGEST_ROW``."""
 
 
-@dataclass(frozen=True)
-class Found:
+class Found(NamedTuple):
     """A row as its file has it, with the file's name, its number there (from 1), and its place for messages."""
 
     source: str

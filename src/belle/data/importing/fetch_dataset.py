@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from datasets import load_dataset
+from datasets import load_dataset_builder
 
 from belle.data.importing.containers import Found
 from belle.data.importing.writing import write
@@ -18,7 +18,7 @@ def fetch_dataset(*, hub: str, out: Path, report: Path, revision: str, split: st
     Args:
         hub: A repository as ``BelleGroup/train_2M_CN``, or a local folder that ``datasets`` can load.
         out: See ``belle.data.importing.writing.write``.
-        report: The same, with the licence, the repository, the commit that was fetched, and its files' sizes.
+        report: The same, with the licence, the repository, the commit that was fetched, and its files.
         revision: A branch, tag or commit; not used for a folder.
         split: As ``datasets`` names it, ``train`` or ``train[:1000]``.
         format: A name in ``belle.data.importing.formats.FORMATS``; ``auto`` tells it from the first rows.
@@ -30,7 +30,9 @@ def fetch_dataset(*, hub: str, out: Path, report: Path, revision: str, split: st
     """
     local = Path(hub).is_dir()
     try:
-        loaded = load_dataset(hub, split=split, **({} if local else {"revision": revision}))
+        builder = load_dataset_builder(hub, **({} if local else {"revision": revision}))
+        builder.download_and_prepare()
+        loaded = builder.as_dataset(split)
     except Exception as error:  # datasets raises what its many back ends raise
         lines = str(error).splitlines() or [""]
         raise BelleError(
@@ -45,20 +47,19 @@ def fetch_dataset(*, hub: str, out: Path, report: Path, revision: str, split: st
         for number, row in enumerate(loaded, 1):
             yield Found(name, number, f"{hub} ({split}), row {number}", row)
 
-    card = {"licence": licence, "hub": name, "revision": "" if local else revision, "split": split, **_files(loaded)}
+    card = {"licence": licence, "hub": name, "revision": "" if local else revision, "split": split, **_files(builder)}
     write(found(), out=out, report=report, form=format, card=card, where=f"{hub} ({split})")
 
 
 _HUB_FILE = re.compile(r"hf://datasets/[^@]+@(?P<commit>[0-9a-f]{40})/(?P<name>.+)")
 
 
-def _files(loaded: Any) -> dict[str, Any]:
-    """The commit and the files that ``datasets`` fetched, as it kept them."""
-    sizes = loaded.info.download_checksums or {}
-    matches = {url: _HUB_FILE.fullmatch(url) for url in sizes}
-    commits = sorted({match["commit"] for match in matches.values() if match})
-    files = [
-        {"name": match["name"] if match else Path(url).name, "bytes": sizes[url]["num_bytes"]}
-        for url, match in sorted(matches.items())
-    ]
-    return {"commit": ", ".join(commits), "files": files}
+def _files(builder: Any) -> dict[str, Any]:
+    """The commit, which says what its files hold, and their names by split; of a local folder, names alone."""
+    files: dict[str, list[str]] = {}
+    commits = set()
+    for split, urls in sorted((builder.config.data_files or {}).items()):
+        matches = [(url, _HUB_FILE.fullmatch(str(url))) for url in urls]
+        commits |= {match["commit"] for _, match in matches if match}
+        files[str(split)] = [match["name"] if match else Path(url).name for url, match in matches]
+    return {"commit": ", ".join(sorted(commits)), "files": files}

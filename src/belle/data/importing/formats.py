@@ -119,8 +119,10 @@ def check_fits(form: str, row: Row, where: str) -> None:
     Raises:
         InputError: it is.
     """
+    if FORMATS[form].fits(row):
+        return
     other = [key for key, item in FORMATS.items() if item.fits(row)]
-    if not other or form in other or any({form, *other} <= alike for alike in _ALIKE):
+    if not other or any({form, *other} <= alike for alike in _ALIKE):
         return
     raise InputError(
         f"a row of the format {other[0]} among rows of the format {form}; its fields are {fields_of(row)}",

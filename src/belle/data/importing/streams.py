@@ -2,6 +2,8 @@
 
 import gzip
 import io
+import lzma
+import struct
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
@@ -22,6 +24,10 @@ LARGEST = 1 << 40
 """Bytes that no file may grow to."""
 
 _BLOCK = 1 << 20
+_DAMAGED = (
+    zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, EOFError, OSError, RuntimeError, ValueError,
+)  # fmt: skip
+"""What decompressors raise of bytes that are not theirs."""
 
 
 class Growth:
@@ -49,6 +55,10 @@ class Growth:
             raise _bomb(self.where, f"grows to over {LARGEST} bytes")
 
 
+def _first_line(error: BaseException) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:200]
+
+
 def _bomb(where: str, what: str) -> InputError:
     return InputError(
         what,
@@ -70,10 +80,11 @@ class _Expanded(io.RawIOBase):
     def readinto(self, buffer: Any) -> int:
         try:
             data = self.inner.read(min(len(buffer), _BLOCK))
-        except (EOFError, OSError, zlib.error, zipfile.BadZipFile, RuntimeError, ValueError) as error:
+        except _DAMAGED as error:
             short = isinstance(error, EOFError) or "runcated" in str(error)
+            fault = "cut off" if short else "damaged"
             raise InputError(
-                f"{'cut off' if short else 'damaged'} after {self.growth.out} bytes of {self.what}: {error}",
+                f"{fault} after {self.growth.out} bytes of {self.what}: {_first_line(error)}",
                 where=self.growth.where,
                 cause="a download that was not finished" if short else "another kind of file under this ending",
                 fix="fetch it again and compare its size",
@@ -122,9 +133,9 @@ def _members(source: Source, file: IO[bytes]) -> Iterator[tuple[str, str, IO[byt
     where = str(source.path)
     try:
         archive = zipfile.ZipFile(file)
-    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
+    except _DAMAGED as error:
         raise InputError(
-            f"no zip: {error}",
+            f"no zip: {_first_line(error)}",
             where=where,
             cause="a download that was not finished, or another kind of file under this ending",
             fix="fetch it again and compare its size",
@@ -135,11 +146,18 @@ def _members(source: Source, file: IO[bytes]) -> Iterator[tuple[str, str, IO[byt
     with archive:
         for info in sorted(archive.infolist(), key=lambda item: item.filename):
             parts = info.filename.split("/")
-            if info.is_dir() or any(part.startswith((".", "__MACOSX")) for part in parts):
+            if not parts[-1] or any(part.startswith((".", "__MACOSX")) for part in parts):
                 continue
             kind = kind_of(info.filename)
             if kind is None:
                 continue
+            if not info.filename.isprintable():
+                raise InputError(
+                    f"the name {info.filename!r} in it holds a line end or another control character",
+                    where=where,
+                    cause="a damaged archive, or one packed under another encoding",
+                    fix="unpack it, and name the folder that comes out",
+                )
             member = f"{where}/{info.filename}"
             if kind[1] or kind[0] == "parquet":
                 raise InputError(
@@ -156,9 +174,12 @@ def _members(source: Source, file: IO[bytes]) -> Iterator[tuple[str, str, IO[byt
             growth.where = member
             try:
                 inner = archive.open(info)
-            except (zipfile.BadZipFile, NotImplementedError, OSError) as error:
+            except _DAMAGED as error:
                 raise InputError(
-                    f"damaged: {error}", where=member, cause="a download that went wrong", fix="fetch it again"
+                    f"damaged: {_first_line(error)}",
+                    where=member,
+                    cause="a download that went wrong",
+                    fix="fetch it again",
                 ) from None
             with inner:
                 yield f"{source.name}/{info.filename}", kind[0], without_mark(_buffered(inner, growth, "zip"))
