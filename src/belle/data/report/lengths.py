@@ -29,8 +29,8 @@ class Lengths:
         """Give ``min, mean, median, p95, max`` and ``histogram``: ``edges`` and ``counts``.
 
         Bin i has the texts of ``edges[i]`` to under ``edges[i + 1]`` characters; there is one edge more than counts.
-        The bins end with the longest text. Median and p95 are lengths that occur (the lower median). All are 0, and there
-        is no bin, where nothing was counted.
+        The bins end with the longest text. Median and p95 are lengths that occur (the lower median). All are 0, and
+        there is no bin, where nothing was counted.
         """
         total = self._counts.total()
         if not total:
