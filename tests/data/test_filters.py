@@ -1,5 +1,6 @@
 """Each filter, on rows that it must drop and on rows much like them that it must keep."""
 
+import random
 import subprocess
 import sys
 import time
@@ -394,6 +395,48 @@ def test_no_seed_and_no_evaluation_answer_is_lost():
     assert len(rows) > 500
     lost = {name: [r["instruction"] for r in rows if FILTERS[name](r)] for name in FILTERS if name != "blacklist"}
     assert {name: asked for name, asked in lost.items() if asked} == {}
+
+
+def _windows_1252(data):
+    """As browsers read it: the five bytes that it leaves open are control characters."""
+    return "".join(
+        bytes([byte]).decode("cp1252") if byte not in b"\x81\x8d\x8f\x90\x9d" else chr(byte) for byte in data
+    )
+
+
+WRONGLY = {
+    "UTF-8 as Latin-1": lambda text: text.encode().decode("latin-1"),
+    "UTF-8 as Windows-1252": lambda text: _windows_1252(text.encode()),
+    "UTF-8 as GBK": lambda text: text.encode().decode("gbk", "replace").replace("\ufffd", "?"),
+    "UTF-8 as GB 18030, faults left out": lambda text: text.encode().decode("gb18030", "ignore"),
+    "GBK as Latin-1": lambda text: text.encode("gbk", "ignore").decode("latin-1"),
+    "GBK as UTF-8": lambda text: text.encode("gbk", "ignore").decode("utf-8", "replace"),
+}
+
+
+@pytest.mark.parametrize("how", WRONGLY)
+@pytest.mark.parametrize("field", ["instruction", "input", "output"])
+def test_any_text_in_the_wrong_encoding_is_found(how, field):
+    answers = (item["std_answer"] for item in jsonl.read(Path("data/eval/real.jsonl")))
+    texts = [text for text in answers if sum("\u4e00" <= letter <= "\u9fff" for letter in text) >= 12]
+    assert len(texts) > 150
+    found = sum(FILTERS["mojibake"]({**row(), field: WRONGLY[how](text)}) == "mojibake" for text in texts)
+    assert found >= 0.96 * len(texts)
+
+
+def test_every_loop_of_six_is_found_wherever_it_is():
+    rng = random.Random(5)
+    tried = 0
+    for _ in range(1000):
+        period, times = rng.randint(2, 30), rng.randint(6, 9)
+        letters = [chr(0x4E00 + place) for place in rng.sample(range(15_000), 400)]
+        before, unit = "".join(letters[: rng.randint(0, 200)]), "".join(letters[200 : 200 + period])
+        after = "".join(letters[300 : 300 + rng.randint(0, 60)])
+        if period * times >= 24:
+            tried += 1
+            assert FILTERS["repetition"](row(output=before + unit * times + after)) == "repetition"
+        assert FILTERS["repetition"](row(output="".join(letters[:200]) + unit * 3 + after)) is None
+    assert tried > 800
 
 
 LONG = 200_000

@@ -7,12 +7,12 @@ from belle.jsonl import Row
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ufeff\u202a-\u202e\u2066-\u2069\ud800-\uf8ff]")
 _SIGNS_OF_MOJIBAKE = re.compile(
-    r"\ufffd|锟斤拷|锟斤|烫烫烫|屯屯屯"
+    r"锟斤|烫烫烫|屯屯屯"
     # UTF-8 read as Latin-1 or Windows-1252: a lead byte, then continuation bytes, at least twice in a row.
     r"|(?:[\u00c2-\u00ef][\u00a0-\u00bf\u0152\u0153\u0160\u0161\u0178\u017d\u017e\u0192\u02c6\u02dc\u2013-\u2026\u2030"
     r"\u2039\u203a\u20ac\u2122]{1,2}){2,}"
-    # GBK read as Latin-1: hardly a word has six letters with accents on end.
-    r"|[\u00a1-\u00ff]{6,}"
+    # GBK read as Latin-1: hardly a word has six such letters on end, but for a row of dots (······).
+    r"|(?!(.)\1{5})[\u00a1-\u00ff]{6,}"
 )
 # One accented letter alone, where it is a capital tilde or circumflex A and a sign that no word has behind it.
 _SHORT_LATIN = re.compile(r"[A-Za-z][\u00c3\u00c2][\u00a1-\u00bf]")
@@ -25,9 +25,10 @@ _SIGNS = re.compile("[銆鈥]|锛(?![子是头刃的来和一把可用削、，�
 _IDEOGRAPH = re.compile(r"[\u4e00-\u9fff]")
 # One of these characters is among the first of a field that was decoded wrongly as a whole.
 _SUSPECT = re.compile(f"[\\xc2-\\xd6\\xd8-\\xf6{_HEADS}{_UTF8_READ_AS_GBK}]")
-_HEAD = 40
+_HEAD = 24
 _ESCAPES = re.compile(r"(?:\\u[0-9a-fA-F]{4}){3}|(?:%[0-9A-F]{2}){9}")
 _LOST = re.compile(r"\?{8,}|[\u4e00-\u9fff，、]\?\?|\?\?[\u4e00-\u9fff，、]")
+_OF_DECODING = re.compile(r"编码|解码|乱码|Unicode|UTF|GBK", re.IGNORECASE)
 _OF_CODING = re.compile(r"编码|转义|URL|Unicode|UTF|乱码|字符", re.IGNORECASE)
 
 
@@ -41,13 +42,17 @@ def mojibake(row: Row) -> str | None:
     # All control characters and private code points are unprintable; so are a few that stay, such as tabs.
     if not (text.isprintable() or text.replace("\n", " ").isprintable()) and _CONTROL.search(text):
         return "mojibake"
+    if "\ufffd" in text:
+        return "mojibake"
     if _may_be_damaged(row, text):
         latin = _SIGNS_OF_MOJIBAKE.search(text) or _SHORT_LATIN.search(text)
-        if (latin or len(_SIGNS.findall(text)) > 1 or _as_gbk(row)) and not _OF_CODING.search(text):
+        if (latin or len(_SIGNS.findall(text)) > 1 or _as_gbk(row)) and not _OF_DECODING.search(text):
             return "mojibake"
     if "?" in text and "??" in text and (len(_LOST.findall(text)) >= 3 or "????????" in text):
         return None if OF_CODE.search(question(row)) else "mojibake"
-    if ("\\" in text or "%" in text) and _ESCAPES.search(text):
+    # Percent signs of an ideograph begin with %E4 to %E9.
+    escaped = ("\\" in text and "\\u" in text) or ("%" in text and "%E" in text)
+    if escaped and _ESCAPES.search(text):
         asked = question(row)
         return None if OF_CODE.search(asked) or _OF_CODING.search(asked) or "http" in text else "mojibake"
     return None
@@ -55,7 +60,7 @@ def mojibake(row: Row) -> str | None:
 
 def _may_be_damaged(row: Row, text: str) -> bool:
     """Whether the costly patterns should look: a sign of damage anywhere, or a suspect at the beginning of a field."""
-    if "\ufffd" in text or "锟" in text or "锛" in text or "銆" in text or "鈥" in text or "â" in text or "Ã" in text:
+    if "锟" in text or "锛" in text or "銆" in text or "â" in text or "Ã" in text:
         return True
     if ("烫" in text and "烫烫烫" in text) or ("屯" in text and "屯屯屯" in text):
         return True
@@ -73,8 +78,8 @@ def _as_gbk(row: Row) -> bool:
 
 
 _TAG = re.compile(
-    r"</?(?:p|br|div|span|a|img|li|ul|ol|td|tr|th|table|tbody|font|b|i|u|strong|em|h[1-6]|html|body|script|style|sup|sub|ref|center)"
-    r"(?:\s[^<>]*)?/?>|&(?:nbsp|lt|gt|amp|quot|ldquo|rdquo|lsquo|rsquo|middot|hellip|mdash|#\d+|#x[0-9a-f]+);|<!--"
+    r"</?(?:p|br|div|span|a|img|li|ul|ol|td|tr|th|table|tbody|font|b|i|u|strong|em|h[1-6]|html|body|script|style|sup|sub"
+    r"|ref|center)(?:\s[^<>]*)?/?>|&(?:nbsp|lt|gt|amp|quot|ldquo|rdquo|lsquo|rsquo|middot|hellip|mdash|#\d+|#x[0-9a-f]+);|<!--"
     r"|\[/(?:b|i|u|url|img|color|size|quote)\]|<\|(?:endoftext|im_start|im_end|endofpiece)\|>|</s>\s*$",
     re.IGNORECASE,
 )

@@ -27,7 +27,6 @@ OF_OTHER_LANGUAGE = re.compile(
 )
 """A text about another language, or about what is written in Latin letters anyway."""
 
-
 # Bounded words, and none begun in the middle: a long line without a space costs no more than its length.
 _LATIN_RUN = re.compile(rf"(?<![{LATIN}'’-])(?:[{LATIN}][{LATIN}'’-]{{0,30}}[,;:.!?]? ){{7,}}[{LATIN}]{{1,31}}")
 

@@ -10,7 +10,8 @@ _LATIN_WORD = re.compile(f"[{LATIN}]+")
 _FOREIGN_LETTER = re.compile(
     r"[^\W\d_\x00-\u024f\u2070-\u209f\u2150-\u218f\u2460-\u24ff\u3220-\u33ff\u3400-\u9fff\uf900-\ufaff]"
 )
-_PLAIN_CHINESE = re.compile(r"[\u4e00-\u9fff0-9，。、！？：；“”‘’（）《》\s]*")
+# Ideographs, punctuation and figures: nothing that could outweigh the ideographs.
+_NO_LETTERS = re.compile(r"[\u4e00-\u9fff\t\n\x20-\x40\x5b-\x60\x7b-\x7e\u2010-\u2027\u3000-\u3020\uff00-\uff20·×÷]*")
 _MANY_LETTERS = 8
 _FEW_IDEOGRAPHS = 4
 
@@ -24,7 +25,7 @@ def not_chinese(row: Row) -> str | None:
     question speaks neither of code nor of a language. Text without letters (3+5=?) stays.
     """
     instruction, output = row["instruction"], row["output"]
-    if not _PLAIN_CHINESE.fullmatch(instruction):
+    if not _NO_LETTERS.fullmatch(instruction):
         ideographs = len(IDEOGRAPH.findall(instruction))
         letters = len(_FOREIGN_LETTER.findall(instruction))
         foreign = letters > ideographs or 3 * ideographs < len(_LATIN_WORD.findall(instruction))

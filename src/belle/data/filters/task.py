@@ -10,7 +10,6 @@ from belle.jsonl import Row
 
 def blacklist_of(words: Iterable[str]) -> Filter:
     """Make the filter ``blacklist``: it drops a row with one of ``words`` in it, as they are spelled."""
-    # Longest first is of no use here: that one is found is all that counts.
     search = re.compile("|".join(map(re.escape, words)) or r"(?!)").search
 
     def blacklist(row: Row) -> str | None:
@@ -55,13 +54,18 @@ _OF_THE_HOUR = re.compile(
     rf"|我现在在哪"
 )
 _DEED = re.compile(
-    r"(?:请|帮我|帮忙|麻烦|你|替我)*(?:(?:给[^，。\n]{1,8}发(?:一|送)?[封个条份]?(?:邮件|短信|微信|消息)|(?:打"
-    r"|拨打)电话给|播放"
-    r"|设(?:置|定|个)?[^，。\n]{0,12}闹钟|[预订]+[一两]?[张间个份][^，。\n]{0,8}(?:票|房|座|餐|位)|叫一?辆?车|转账"
+    r"(?:请|帮我|帮忙|麻烦|你|替我)*(?:(?:给[^，。\n]{1,8}发(?:一|送)?[封个条份]?(?:邮件|短信|微信|消息)"
+    r"|(?:打|拨打)电话给|播放|设(?:置|定|个)?[^，。\n]{0,12}闹钟"
+    r"|[预订]+[一两]?[张间个份][^，。\n]{0,8}(?:票|房|座|餐|位)|叫一?辆?车|转账"
     r"|(?:在网上|上网|在百度)(?:搜|查)|搜索附近|查一下[^，。\n]{0,16}(?:票|航班|快递|天气|余额)|运行我))"
 )
 _TEXT_WANTED = re.compile(
     r"写|编|造句|作文|日记|译|改|润色|如何|怎样|怎么(?!样)|为什么|方法|步骤|想象|想出|给出几|标题|题目"
+)
+_BROUGHT_ALONG = re.compile(r"[:：\n].{12,}", re.DOTALL)
+_BY_SIGHT = re.compile(
+    r"(?:根据|观看|看看?|描述|总结|概括|给|为|听)(?:[下这该此]|以下|上传|给[出定])[^，。\n]{0,5}"
+    r"(?:图|照片|视频|音频|画|录音)"
 )
 # Each pattern needs one of these.
 _HINTS = re.compile(
@@ -80,11 +84,11 @@ def unanswerable(row: Row) -> str | None:
         return None
     asked = _QUOTED.sub("", instruction)
     given = row["input"].strip()
-    if len(given) <= _SHORT_INPUT and _UNSEEN.search(asked):
-        seen = _UNSEEN.search(asked)
-        about_text = _TEXT_WANTED.search(asked[: seen.start()] if seen else asked) or OF_CODE.search(asked)
-        inline = re.search(r"[:：\n].{12,}", asked, re.DOTALL)
-        if not inline and not (about_text and not given and not _INPUT_OF_SIGHT.search(asked)):
+    seen = _UNSEEN.search(asked) if len(given) <= _SHORT_INPUT else None
+    if seen and not _BROUGHT_ALONG.search(asked):
+        # "Write a program that reads this file" wants a text; "from this picture, write a story" wants the picture.
+        wants_text = _TEXT_WANTED.search(asked, 0, seen.start()) or OF_CODE.search(asked)
+        if given or not wants_text or _BY_SIGHT.search(asked):
             return "unanswerable"
     if given or OF_CODE.search(asked) or any(map(str.isdecimal, asked)):
         return None
@@ -93,29 +97,23 @@ def unanswerable(row: Row) -> str | None:
     return "unanswerable" if _DEED.match(asked) else None
 
 
-_INPUT_OF_SIGHT = re.compile(
-    r"(?:根据|观看|看看?|描述|总结|概括|给|为|听)(?:[下这该此]|以下|上传|给[出定])[^，。\n]{0,5}(?:图|照片|视频"
-    r"|音频|画|录音)"
-)
-
 _NOUN = (
     r"(?:[一这两三几]?[个句段篇条组首则封份些道种]?的?)(?:[^，。：:\n]{0,4}?)"
     r"(?:句子|语句|话|段落|文章|文本|文字|短文|短句|内容|对话|新闻|报道|故事|诗|词语|词组|单词|词|数字|数列|式子"
-    r"|方程|算式|代码|评论|邮件"
-    r"|信息|条件|材料|问题|题目|列表|表格|数据|图表|英文|中文|陈述|情景|场景|描述|选项|关键词|标题|主题|事件|文段"
-    r"|摘要|简历|论文)"
+    r"|方程|算式|代码|评论|邮件|信息|条件|材料|问题|题目|列表|表格|数据|图表|英文|中文|陈述|情景|场景|描述|选项|关键词|标题|主题|事件"
+    r"|文段|摘要|简历|论文)"
 )
 _GIVEN = re.compile(
     rf"(?:下面|以下|下列|下述|上述|上面|以上|给定|给出的|所给的?|提供的){_NOUN}"
     r"|这(?:段(?:话|文字|代码|对话|内容|新闻|文本|英文|描述)?|篇(?:文章|短文|报道|论文|新闻)|句话|个句子|首诗|封信"
     r"|封邮件|[则条]新闻|条评论|道题|组数[据字]|些词语?)"
-    r"|[在从出据取](?:上文|文章|短文|材料|原文|文中|段落|文本)(?:中|里|的|，|。|回|内)|^这个问题的|根据关键词"
-    r"|[所给]给?的?文章"
+    r"|[在从出据取](?:上文|文章|短文|材料|原文|文中|段落|文本)(?:中|里|的|，|。|回|内)|^这个问题的|根据关键词|给的?文章"
 )
 _POINTER_HINTS = re.compile(r"[下上给这供文材段键]")
 _CONTENT_AFTER = re.compile(r"(?:[:：\n—“「\"（(]|\\n).{2}|[？?。！].{4}", re.DOTALL)
 _LONGEST = 60
-_ABOUT_WRITING = re.compile(r"写出下面|如何|怎样|怎么|为什么|给出一|写一篇短文，")
+# Before the words that point at a text: nothing need be given for these.
+_NEEDS_NOTHING = re.compile(r"写出下面|如何|怎样|怎么|为什么|给出一|写一篇短文，")
 
 
 def input_missing(row: Row) -> str | None:
@@ -130,6 +128,6 @@ def input_missing(row: Row) -> str | None:
         return None
     asked = _QUOTED.sub("“”", instruction)
     given = _GIVEN.search(asked)
-    if not given or _ABOUT_WRITING.search(asked[: given.start()]) or "“”" in asked or _UNSEEN.search(asked):
+    if not given or _NEEDS_NOTHING.search(asked, 0, given.start()) or "“”" in asked or _UNSEEN.search(asked):
         return None
     return None if _CONTENT_AFTER.search(asked, given.end()) else "input_missing"

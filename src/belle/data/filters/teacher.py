@@ -18,13 +18,13 @@ _CLAIM_OF_OPENAI = re.compile(
     r"(?:GPT|gpt|[Oo]pen[Aa][Ii])\s*(?:语言)?(?:模型|训练|开发)|由\s*[Oo]pen[Aa][Ii]|我(?:叫|是|的名字是)\s*ChatGPT"
 )
 _CLAIM_IN_ENGLISH = re.compile(
-    r"\b[Aa]s an? (?:large |AI )*[Ll]anguage [Mm]odel\b|\b[Aa]s an AI\b|\bI(?:'m| am) an? (?:AI"
-    r"|(?:large )?language model)\b"
+    r"\b[Aa]s an? (?:large |AI )*[Ll]anguage [Mm]odel\b|\b[Aa]s an AI\b"
+    r"|\bI(?:'m| am) an? (?:AI|(?:large )?language model)\b"
 )
 # A figure of a story may say so of itself.
 _CLAIM_OF_A_ROLE = re.compile(
-    rf"我(?:只|仅|仅仅|就)?是{_A}(?:[^，。\n]{{0,12}}(?:聊天机器人|对话模型|(?:虚拟|智能)助[手理])|(?:计算机"
-    rf"|电脑)程序(?!员|设计))"
+    rf"我(?:只|仅|仅仅|就)?是{_A}(?:[^，。\n]{{0,12}}(?:聊天机器人|对话模型|(?:虚拟|智能)助[手理])"
+    r"|(?:计算机|电脑)程序(?!员|设计))"
     rf"|(?:作为|身为){_A}(?:机器|机器人|计算机程序|电脑程序|虚拟助[手理])\s*[，,]\s*我"
 )
 _ROLE = re.compile(r"口吻|扮演|角色|台词|小说|故事|剧本|科幻|对话|独白|童话|演讲|第一人称|机器人")
@@ -34,7 +34,8 @@ _OF_DISKS = re.compile(r"分区|磁盘|硬盘|MBR|UEFI|引导", re.IGNORECASE)
 def gpt_self_reference(row: Row) -> str | None:
     """Drop an answer in which the teacher speaks of itself (作为AI语言模型…), or a question that names GPT.
 
-    A text about artificial intelligence stays, so does a figure of a story that is a robot, and so do GPT's disks.
+    A text about artificial intelligence stays, so does a figure of a story that is a robot, and so do disks with a
+    GPT. An answer about a GPT模型, or what OpenAI trained, goes, as with BELLE.
     """
     output, asked, given = row["output"], row["instruction"], row["input"]
     if _claims(output, asked):
@@ -50,8 +51,14 @@ def _claims(output: str, asked: str) -> bool:
         names_ai = "智" in output or "I" in output or ("i" in output and "ai" in output)
         if (names_ai or "型" in output or "截" in output) and _CLAIM.search(output):
             return True
-        if ("器" in output or "程" in output or "助" in output or "型" in output) and _CLAIM_OF_A_ROLE.search(output):
-            return not _ROLE.search(asked)
+        names_machine = (
+            ("器" in output and "机器" in output)
+            or ("程" in output and "程序" in output)
+            or ("助" in output and ("助手" in output or "助理" in output))
+            or ("型" in output and "对话模型" in output)
+        )
+        if names_machine and _CLAIM_OF_A_ROLE.search(output) and not _ROLE.search(asked):
+            return True
     names_gpt = ("G" in output and "GPT" in output) or ("g" in output and "gpt" in output)
     if (names_gpt or ("p" in output and "pen" in output)) and _CLAIM_OF_OPENAI.search(output):
         return True
