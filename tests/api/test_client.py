@@ -190,6 +190,17 @@ def test_what_is_under_way_when_one_fails_is_recorded(tmp_path: Path) -> None:
         assert set(stub.answered.values()) == {1}
 
 
+def test_a_reply_that_could_not_be_kept_was_paid_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise BelleError("cannot write to the ledger: no space")
+
+    monkeypatch.setattr(Ledger, "record", full)
+    with StubApi() as stub:
+        with pytest.raises(BelleError, match="no space"):
+            sent(stub, tmp_path, some(1))
+        assert Ledger(tmp_path).claim(list(stub.posts)).possibly_paid == list(stub.posts)
+
+
 def test_no_key_is_told_before_anything_is_sent(tmp_path: Path) -> None:
     with StubApi() as stub, pytest.raises(InputError, match="OPENAI_API_KEY"):
         asked(stub, tmp_path, some(2), api_key="")

@@ -70,7 +70,7 @@ class Refusal:
 @overload
 def ask(
     requests: Sequence[Request], *, refusals: Literal[True], describe: str = "", **terms: Any
-) -> list["Reply | Refusal"]: ...
+) -> list[Reply | Refusal]: ...
 @overload
 def ask(
     requests: Sequence[Request], *, refusals: Literal[False] = False, describe: str = "", **terms: Any

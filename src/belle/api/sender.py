@@ -40,7 +40,7 @@ _REPLY_BYTES, _TOKEN_BYTES = 16384, 16
 
 @dataclass
 class _Attempts:
-    """What became of the attempts at one request so far: ``lost`` ones may have been paid, and brought no reply."""
+    """What became of the attempts at one request so far: ``lost`` ones may have been paid, and no reply is kept."""
 
     count: int = 0
     throttled: int = 0
@@ -217,17 +217,17 @@ class Sender:
                         await asyncio.to_thread(self._claiming.claim_again, digest, order)
                     so_far.count, so_far.lost = so_far.count + 1, so_far.lost + 1
                     body = await self._wire.post(request, digest)
-                    replied, so_far.lost = True, so_far.lost - 1
+                    replied = True
                 except RefusedError as error:
                     refused, slower = error, error.slower
                     so_far.lost -= error.paid == "no"
                 finally:
                     self._pace.leave(sent_at, slower=slower, replied=replied)
-                if replied:
+                if replied:  # until it is on the disk, it counts as lost
                     price = self._claiming.price(request)
                     entry = Entry(
                         digest, request, body.raw, body.usage, body.finish_reason, time.monotonic() - started,
-                        so_far.count, so_far.lost, price=price,
+                        so_far.count, so_far.lost - 1, price=price,
                     )  # fmt: skip
                     await self._recorder.keep(entry, order.stage)
                     self._came(Came.of(body.usage, price))
