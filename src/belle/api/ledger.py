@@ -73,7 +73,7 @@ class Ledger:
 
     def missing(self, digests: Iterable[str], *, refusals: bool = False) -> list[str]:
         """Those that are not answered, each once; with ``refusals``, a refusal is an answer."""
-        found = []
+        digests, found = list(dict.fromkeys(digests)), []
         with self._lock:
             for digit, group in _by_shard(digests):
                 index = self._refresh(digit)
@@ -82,7 +82,7 @@ class Ledger:
                     if not (key in index.replies or (refusals and key in index.refusals)):
                         found.append(digest)
         wanted = set(found)
-        return [digest for digest in dict.fromkeys(digests) if digest in wanted]
+        return [digest for digest in digests if digest in wanted]
 
     def refusal(self, digest: str) -> dict[str, Any] | None:
         """The refusal line of a request: ``reason``, ``message``, …; None if there is none, or a reply."""
