@@ -17,7 +17,10 @@ from belle.errors import InputError
 from belle.files import UTF8_MARK, open_input
 
 MOST_TIMES = 200
-"""How many times its size a compressed file may grow to. Text shrinks 3 to 20 times; a bomb, over 1,000."""
+"""How many times its size a compressed file may grow to.
+
+Texts of people shrink far less; a bomb, up to 1,000 times by deflate.
+"""
 ALLOWED = 64 << 20
 """Bytes that any file may grow to, whatever its size."""
 LARGEST = 1 << 40
