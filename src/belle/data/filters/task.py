@@ -28,7 +28,7 @@ def blacklist(row: Row) -> str | None:
 
 _belles = blacklist_of(BLACKLIST)
 
-_HEAD = 400
+_HEAD = 160
 _SHORT_INPUT = 40
 _QUOTED = re.compile(r"“[^”\n]{0,80}”|「[^」\n]{0,80}」|《[^》\n]{0,80}》|\"[^\"\n]{0,80}\"")
 _SEEN = (
@@ -77,7 +77,7 @@ def unanswerable(row: Row) -> str | None:
     """Drop a task that needs a picture, a file, a link, this day's facts, or a deed (播放音乐); no text can do it.
 
     A row stays whose input tells what there is to see, or that asks how such a thing is done, about code, or for
-    a text about it; so do words in quotation marks.
+    a text about it; so do words in quotation marks. The first 160 characters of the instruction are looked at.
     """
     instruction = row["instruction"][:_HEAD]
     if not _HINTS.search(instruction):
