@@ -12,6 +12,9 @@ _FOREIGN_LETTER = re.compile(
 )
 # Ideographs, punctuation and figures: nothing that could outweigh the ideographs.
 _NO_LETTERS = re.compile(r"[\u4e00-\u9fff\t\n\x20-\x40\x5b-\x60\x7b-\x7e\u2010-\u2027\u3000-\u3020\uff00-\uff20·×÷]*")
+# Where there is none of these, there is no letter of another script either.
+_SCRIPT = re.compile(r"[\u0250-\u1fff\u2c00-\u2dff\u3005-\u3007\u3031-\u31ff\ua000-\ud7ff\uf900-\uffff]")
+_QUESTION = 200
 _MANY_LETTERS = 8
 _FEW_IDEOGRAPHS = 4
 
@@ -22,16 +25,12 @@ def not_chinese(row: Row) -> str | None:
     A question is Chinese with at least one ideograph for three English words, and no more letters of other
     scripts than ideographs, or if it is about a language (translations). An answer without an ideograph stays
     unless it has a run of 8 English words, half of them in lower case, or 8 letters of another script, and the
-    question speaks neither of code nor of a language. Text without letters (3+5=?) stays.
+    question speaks neither of code nor of a language. Text without letters (3+5=?) stays. Of a question the
+    first 200 characters tell.
     """
     instruction, output = row["instruction"], row["output"]
-    if not _NO_LETTERS.fullmatch(instruction):
-        ideographs = len(IDEOGRAPH.findall(instruction))
-        letters = len(_FOREIGN_LETTER.findall(instruction))
-        foreign = letters > ideographs or 3 * ideographs < len(_LATIN_WORD.findall(instruction))
-        brings_code = ideographs >= _FEW_IDEOGRAPHS and OF_CODE.search(instruction)
-        if foreign and not brings_code and not OF_OTHER_LANGUAGE.search(instruction):
-            return "not_chinese"
+    if not _NO_LETTERS.fullmatch(instruction, 0, _QUESTION) and _is_foreign(instruction[:_QUESTION]):
+        return "not_chinese"
     if IDEOGRAPH.search(output):
         return None
     asked = question(row)
@@ -40,6 +39,15 @@ def not_chinese(row: Row) -> str | None:
     if len(_FOREIGN_LETTER.findall(output)) >= _MANY_LETTERS:
         return "not_chinese"
     return "not_chinese" if has_english(output) else None
+
+
+def _is_foreign(asked: str) -> bool:
+    ideographs = len(IDEOGRAPH.findall(asked))
+    letters = len(_FOREIGN_LETTER.findall(asked)) if _SCRIPT.search(asked) else 0
+    if letters <= ideographs and len(_LATIN_WORD.findall(asked)) <= 3 * ideographs:
+        return False
+    brings_code = ideographs >= _FEW_IDEOGRAPHS and OF_CODE.search(asked)
+    return not brings_code and not OF_OTHER_LANGUAGE.search(asked)
 
 
 _OF_LATIN_TEXT = re.compile(r"日志|报错|错误信息|提交|语法|词性|单复数|时态|拼写|域名|文言")
