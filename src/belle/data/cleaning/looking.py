@@ -20,7 +20,7 @@ from belle import jsonl
 from belle.data import filters as library
 from belle.data.contamination.overlap import Contamination, Overlap
 from belle.data.rouge.tokens import tokens
-from belle.errors import InputError
+from belle.errors import InputError, shown
 from belle.records import turns
 
 FIELDS = ("instruction", "input", "output")
@@ -284,7 +284,7 @@ def _text(row: jsonl.Row, name: str) -> None:
 
 def _not_text(name: str, value: object) -> InputError:
     return InputError(
-        f"`{name}` must be text, found {'nothing' if value is None else repr(value)[:200]}",
+        f"`{name}` must be text, found {'nothing' if value is None else shown(value)}",
         cause="another schema than id, instruction, input, output",
         fix=f"give every row a `{name}`",
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import mmap
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +18,7 @@ from belle.data.cleaning.looking import Looked, Looking, RowFault
 from belle.data.cleaning.same import Index, Keys, first_seen, keys_of, matched
 from belle.data.cleaning.seen import Ints, Seen, empty, gathered, joined, runs, taken
 from belle.errors import InputError
+from belle.files import open_input
 
 WORTH = 0.25
 """The share of unknown rows from which on looking at everything anew is quicker."""
@@ -28,8 +30,8 @@ _WHITE = np.frombuffer(b" \t\r\x0b\x0c", np.uint8)
 @contextmanager
 def mapped(path: Path) -> Iterator[View]:
     """A file's bytes, read as they are asked for."""
-    with open(path, "rb") as file:
-        if not path.stat().st_size:
+    with open_input(path, "raw rows") as file:
+        if not os.fstat(file.fileno()).st_size:
             yield b""
             return
         with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as view:
