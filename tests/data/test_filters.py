@@ -468,6 +468,15 @@ def test_a_giant_row_costs_time_in_proportion(name):
     assert large < 30 * small + 1.0, (small, large)
 
 
+@pytest.mark.parametrize("piece", ["今天天气很好，我们去公园吧。", "word ", "x", " ", "\n", "“", "1", "<p "])
+def test_a_row_of_a_million_characters_passes_all_filters_in_seconds(piece):
+    text = (piece * (1_000_000 // len(piece) + 1))[:1_000_000]
+    giant = row("概括。", text, text)
+    begin = time.process_time()
+    assert {test(giant) for test in FILTERS.values()} <= {None, *FILTERS}
+    assert time.process_time() - begin < 20
+
+
 def test_filters_weigh_little():
     """What a worker imports: no arrays and no frames come in with the filters."""
     code = (
