@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
@@ -47,11 +48,28 @@ class NearDuplicates:
             text that it is similar to.
         """
         rivals = np.empty(len(texts), np.int64)
-        for first, last in blocks(texts):
-            signed = signatures(texts[first:last], self._similarity, self._threads)
+        for (first, last), signed in self._signed(texts):
             rivals[first:last] = self.keep_signed(signed)
             done(last - first)
         return rivals
+
+    def _signed(self, texts: Sequence[str]) -> Iterator[tuple[tuple[int, int], Signatures]]:
+        """Runs of texts with their signatures, the next ones made while those are decided on."""
+
+        def sign(run: tuple[int, int]) -> Signatures:
+            return signatures(texts[slice(*run)], self._similarity, self._threads)
+
+        runs = list(blocks(texts))
+        if len(runs) < 2 or self._threads == 1:
+            yield from zip(runs, map(sign, runs), strict=True)
+            return
+        with ThreadPoolExecutor(1) as ahead:
+            following = ahead.submit(sign, runs[0])
+            for number, run in enumerate(runs):
+                signed = following.result()
+                if number + 1 < len(runs):
+                    following = ahead.submit(sign, runs[number + 1])
+                yield run, signed
 
     def keep_signed(self, signed: Signatures) -> Longs:
         """Decide on the next texts by what ``signatures`` gave for them, with the same settings."""
