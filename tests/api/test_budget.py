@@ -1,5 +1,6 @@
 """The budget against a real server that counts what it answered, in one process and in several."""
 
+import asyncio
 import json
 import subprocess
 import sys
@@ -14,10 +15,13 @@ from aiohttp import web
 from stub_api import StubApi, completion
 
 from belle.api.budget import Account, Budget
+from belle.api.claiming import Claiming
 from belle.api.client import Client, Request, ask
 from belle.api.ledger import Ledger
 from belle.api.prices import Price, Prices
 from belle.api.provider import endpoint_name, provider
+from belle.api.request import request_digest
+from belle.api.sender import Sender
 from belle.errors import BelleError, InputError
 
 DOLLAR_A_TOKEN = Price(0.0, 1e6)
@@ -61,6 +65,35 @@ def test_nothing_is_sent_that_could_exceed_it_and_nothing_paid_is_lost(tmp_path:
         assert stub.most_under_way == 5  # five worst cases fill the budget
         assert len(asked(stub.url, tmp_path, some(40), budget(1000))) == 40
         assert set(stub.posts.values()) == {1}
+
+
+def test_room_that_comes_back_while_the_account_is_read_is_seen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is under way ends between the look at the account and what follows from it."""
+    claim = Claiming.claim
+
+    def slow(*words: Any, **terms: Any) -> Any:
+        found = claim(*words, **terms)
+        time.sleep(0.1)
+        return found
+
+    async def send() -> None:
+        sender = Sender(
+            ledger=ledger, base_url=stub.url, api_key="k", in_flight=8, timeout_s=5, max_retries=0, first_pause_s=0.1,
+            came=lambda came: None, tell=lambda text: None, budget=budget(100).as_json(),
+        )  # fmt: skip
+        try:
+            identities = [request.identity(endpoint_name(stub.url)) for request in some(40)]
+            await sender.send({request_digest(identity): identity for identity in identities}, stage="test")
+        finally:
+            await sender.close()
+
+    monkeypatch.setattr(Claiming, "claim", slow)
+    with StubApi() as stub, Ledger(tmp_path) as ledger:
+        with pytest.raises(BelleError, match=r"\$85.00 spent, \$0 in flight"):
+            asyncio.run(send())
+        assert stub.answered.total() == 17
 
 
 def test_what_the_ledger_holds_costs_nothing_again(tmp_path: Path) -> None:

@@ -151,8 +151,8 @@ class Sender:
                 while waiting and not (failures or full or self._stop.is_set()) and room() > 0:
                     if running and room() < self._in_flight // _GATHER_SHARE:
                         await asyncio.sleep(_GATHER_S)
+                    alone = not running
                     batch = [waiting.popleft() for _ in range(min(len(waiting), room()))]
-                    busy = bool(running)
                     try:
                         self._ledger.reserve(room_for_one * self._in_flight)
                         claims, over = await asyncio.to_thread(self._claiming.claim, batch, order)
@@ -168,11 +168,11 @@ class Sender:
                     if claims.batched:
                         start(self._await_batches(claims.batched, order, waiting))
                     if over:
-                        # What is under way is reserved at its worst case: room comes back with its replies, be it
-                        # while we looked.
+                        # What is under way is reserved at its worst case: room comes back with its replies.
                         full, elsewhere = True, over.others_send
                         waiting.extendleft(reversed(over.digests))
-                        if not (busy or running or theirs or elsewhere):
+                        # What ended while the account was read had its room back too late to be seen: look again.
+                        if alone and not (running or theirs or elsewhere):
                             failures.append(over.error)
                 if not (running or theirs or elsewhere):
                     continue
