@@ -15,13 +15,14 @@ test: $(READY)
 	$(RUN) pytest -n 2 --dist loadfile
 
 lint: $(READY)
-	$(RUN) ruff check . && ruff format --check . && mypy && lint-imports && snakefmt --check Snakefile rules && snakemake --lint && belle dvc-yaml --check && python tools/readme_table.py --check
+	$(RUN) ruff check . && ruff format --check . && mypy && lint-imports && snakefmt --check Snakefile rules && snakemake --lint && belle dvc-yaml --check && python tools/readme_table.py --check && python tools/filter_figures.py --check
 
 # Fails when the tables that this checkout builds are not the ones it carries.
 tables: build
 	git diff --exit-code -- results/tables data/eval dvc.yaml code.json
 
-# A trial of trials/ in full, its result written to docs/trials: `make trial-mutations`, -agreement, -kills, -corruption, -slurm.
+# A trial of trials/ in full, its result written to docs/trials: `make trial-mutations`, -agreement, -kills, -corruption, -slurm,
+# -storm.
 trial-%: $(READY)
 	$(RUN) python -m trials.$* --out docs/trials/$*.md
 

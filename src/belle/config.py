@@ -84,7 +84,7 @@ class Params(Section):
     gptq: Gptq
     answer: dict[Name, Answer]
     judge: dict[Name, Judge]
-    pace: Pace = Pace(in_flight=32, timeout_s=120, save_steps=200)
+    pace: Pace = Pace(in_flight=32, timeout_s=120, mode="chat", save_steps=200)
     budget: Budget | None = None
 
     def scored_names(self) -> list[str]:

@@ -225,6 +225,7 @@ class Pace(Section):
 
     in_flight: Annotated[int, Field(ge=1, le=2048)]
     timeout_s: PositiveFloat
+    mode: Literal["chat", "batch"]
     save_steps: PositiveInt
 
 

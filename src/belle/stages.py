@@ -99,7 +99,7 @@ def generate(args: Arguments) -> None:
     generate(
         seeds=args.seeds, prompt=args.prompt, out=args.out, report=args.report,
         ledger=args.ledger, api_key=api_key(), budget=args.budget,
-        in_flight=args.pace.in_flight, timeout_s=args.pace.timeout_s, **given,
+        in_flight=args.pace.in_flight, timeout_s=args.pace.timeout_s, mode=args.pace.mode, **given,
     )  # fmt: skip
 
 
@@ -112,7 +112,7 @@ def ask(args: Arguments) -> None:
     ask(
         seeds=args.seeds, prompts=args.prompts, out=args.out, report=args.report,
         ledger=args.ledger, api_key=api_key(), budget=args.budget,
-        in_flight=args.pace.in_flight, timeout_s=args.pace.timeout_s, **given,
+        in_flight=args.pace.in_flight, timeout_s=args.pace.timeout_s, mode=args.pace.mode, **given,
     )  # fmt: skip
 
 
@@ -123,7 +123,8 @@ def label(args: Arguments) -> None:
     label(
         rows_of=args.rows_of, prompts=args.prompts, out=args.out, report=args.report,
         ledger=args.ledger, api_key=api_key(), budget=args.budget,
-        in_flight=args.pace.in_flight, timeout_s=args.pace.timeout_s, **keywords(args, sections.Label),
+        in_flight=args.pace.in_flight, timeout_s=args.pace.timeout_s, mode=args.pace.mode,
+        **keywords(args, sections.Label),
     )  # fmt: skip
 
 
@@ -229,7 +230,8 @@ def judge(args: Arguments) -> None:
     judge(
         answers=args.answers, prompts=args.prompts, out=args.out,
         ledger=args.ledger, api_key=api_key(), budget=args.budget,
-        in_flight=args.pace.in_flight, timeout_s=args.pace.timeout_s, **keywords(args, sections.Judge),
+        in_flight=args.pace.in_flight, timeout_s=args.pace.timeout_s, mode=args.pace.mode,
+        **keywords(args, sections.Judge),
     )  # fmt: skip
 
 

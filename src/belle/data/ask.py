@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 from belle.api.budget import Budget
+from belle.api.client import Mode
 from belle.api.teacher.identity import identity_for_sets
 from belle.data.kinds.conversations import Conversations
 from belle.data.kinds.crawl import Crawl
@@ -43,6 +44,7 @@ def ask(
     timeout_s: float,
     seed: int,
     budget: Budget | None = None,
+    mode: Mode = "chat",
 ) -> None:
     """Write ``rows`` raw rows of a kind and a report of what became of every item of the replies that were needed.
 
@@ -64,7 +66,7 @@ def ask(
     """
     source = Source(
         base_url, model, sampling(temperature, top_p, max_tokens, stop), identity_for_sets(), ledger, api_key,
-        in_flight, timeout_s, budget,
+        in_flight, timeout_s, budget, mode,
     )  # fmt: skip
     how = kind_of(kind, seeds, prompts, tasks=tasks, exchanges=exchanges, seed=seed)
     collect(how, source, rows=rows, out=out, report=report, describe=described(kind))

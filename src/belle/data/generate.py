@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from belle.api.budget import Budget
-from belle.api.client import Request
+from belle.api.client import Mode, Request
 from belle.api.teacher.identity import identity
 from belle.data.selfinstruct import REASONS, parse, render
 from belle.data.threads import (
@@ -49,6 +49,7 @@ def generate(
     timeout_s: float,
     seed: int,
     budget: Budget | None = None,
+    mode: Mode = "chat",
 ) -> None:
     """Write ``rows`` raw rows and a report of what became of every item of the replies that were needed.
 
@@ -73,7 +74,7 @@ def generate(
     kind = SelfInstruct(tasks_of_seeds, load_prompt(prompt, tasks), shots, tasks, seed)
     source = Source(
         base_url, model, sampling(temperature, top_p, max_tokens, stop), identity(), ledger, api_key,
-        in_flight, timeout_s, budget,
+        in_flight, timeout_s, budget, mode,
     )  # fmt: skip
     collect(kind, source, rows=rows, out=out, report=report, describe="generate")
 

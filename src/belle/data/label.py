@@ -9,6 +9,7 @@ from pathlib import Path
 from belle import jsonl
 from belle.api import brief
 from belle.api.budget import Budget
+from belle.api.client import Mode
 from belle.api.teacher.identity import identity_for_sets
 from belle.data.categories import CATEGORIES, REASONS, WORDS, parse, text_of
 from belle.data.kinds.prompt import load_prompts, messages
@@ -33,6 +34,7 @@ def label(
     timeout_s: float,
     seed: int,
     budget: Budget | None = None,
+    mode: Mode = "chat",
 ) -> None:
     """Write the categories of up to ``rows`` rows, and a report of the verdicts that named none.
 
@@ -52,7 +54,7 @@ def label(
     kind = Labels(chosen(rows_of, rows, seed), load_prompts(prompts, "category")["category"])
     source = Source(
         base_url, model, sampling(temperature, 1.0, max_tokens), identity_for_sets(), ledger, api_key, in_flight,
-        timeout_s, budget,
+        timeout_s, budget, mode,
     )  # fmt: skip
     collect(kind, source, rows=rows, out=out, report=report, describe="label")
 

@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from belle import jsonl
 from belle.api.budget import Budget
-from belle.api.client import Client, Refusal, Reply, Request
+from belle.api.client import Client, Mode, Refusal, Reply, Request
 from belle.api.ledger import Ledger
 from belle.api.provider import provider
 from belle.api.request import request_digest
@@ -106,7 +106,7 @@ class Source:
         teacher: The offline teacher's name in the ledger for requests of this kind.
         ledger: The ledger's folder.
         api_key: Sent to the API and kept nowhere.
-        in_flight, timeout_s, budget: As for ``belle.api.client.Client``.
+        in_flight, timeout_s, budget, mode: As for ``belle.api.client.Client``.
     """
 
     base_url: str
@@ -118,6 +118,7 @@ class Source:
     in_flight: int
     timeout_s: float
     budget: Budget | None = None
+    mode: Mode = "chat"
 
 
 def sampling(temperature: float, top_p: float, max_tokens: int, stop: Sequence[str] = ()) -> dict[str, Any]:
@@ -152,7 +153,7 @@ def collect(kind: Kind, source: Source, *, rows: int, out: Path, report: Path, d
         provider(source.base_url, source.api_key, teacher=source.teacher) as api,
         Client(
             ledger=book, base_url=api.base_url, endpoint=api.endpoint, api_key=api.api_key,
-            in_flight=source.in_flight, timeout_s=source.timeout_s, budget=source.budget,
+            in_flight=source.in_flight, timeout_s=source.timeout_s, budget=source.budget, mode=source.mode,
         ) as client,
         tqdm(total=rows, desc=describe, unit="row", mininterval=1) as bar,
         atomic_file(out) as file,

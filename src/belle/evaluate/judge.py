@@ -6,7 +6,7 @@ from pathlib import Path
 
 from belle import jsonl
 from belle.api.budget import Budget
-from belle.api.client import Client, Request
+from belle.api.client import Client, Mode, Request
 from belle.api.judge_format import render
 from belle.api.ledger import Ledger
 from belle.api.provider import provider
@@ -37,6 +37,7 @@ def judge(
     in_flight: int,
     timeout_s: float,
     budget: Budget | None = None,
+    mode: Mode = "chat",
 ) -> None:
     """Write one verdict per answer, in order; ``score`` is null where the judge gave none that can be read.
 
@@ -74,7 +75,7 @@ def judge(
         provider(base_url, api_key) as api,
         Client(
             ledger=book, base_url=api.base_url, endpoint=api.endpoint, api_key=api.api_key, in_flight=in_flight,
-            timeout_s=timeout_s, budget=budget,
+            timeout_s=timeout_s, budget=budget, mode=mode,
         ) as client,
     ):  # fmt: skip
         replies = client.ask(requests, describe="judge")
