@@ -135,7 +135,7 @@ def changed(**values):
         (changed(score=1.5), r"row 1: `score` must be a number from 0 to 1, or null; found 1.5(?s:.*)another scale"),
         (changed(score=True), "found True"),
         (changed(score="0.5"), "found '0.5'"),
-        (changed(score=float("nan")), "found nan"),
+        (changed(score=float("nan")), "NaN is no number"),
         (changed(id=None), "`id` must be text, found None"),
         (changed(model=""), "`model` must be text"),
         ([{"id": "e", "class": "extract", "model": "m"}], "`score` must be"),
