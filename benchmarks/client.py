@@ -15,7 +15,6 @@ import argparse
 import asyncio
 import json
 import os
-import platform
 import statistics
 import subprocess
 import sys
@@ -25,6 +24,8 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+
+from common import device
 
 LATENCY_S = 0.2
 PROMPT = "请把下面这句话改写得更正式一些,不要改变原意:今天第{}号客人来得有点早,大家还没准备好。"
@@ -116,16 +117,6 @@ def timed(*words: str) -> tuple[float, float]:
     if process.returncode:
         raise SystemExit(f"{' '.join(words)} ended with {process.returncode}")
     return float(said), usage.ru_utime + usage.ru_stime
-
-
-def device() -> str:
-    """The processor and how many of its cores there are."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-        name = next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        name = platform.processor()
-    return f"{name}, {os.cpu_count()} cores"
 
 
 def row(name: str, ours: list[float], peer: list[float], unit: str, **more: Any) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from random import Random
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
-from noop import device
+from common import device
 
 from belle.data.contamination.overlap import Contamination
 from belle.data.corpus import GRAMMARS

@@ -38,7 +38,7 @@ from typing import Any
 
 import numpy as np
 import psutil
-from noop import device
+from common import device
 
 from belle.data.minhash.folding import folded
 from belle.data.minhash.keeping import NearDuplicates

@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import shutil
 import statistics
 import subprocess
@@ -38,6 +37,7 @@ from belle.build.persistence import install
 from belle.build.registry import Registry
 from belle.build.stages import in_git, stage
 from belle.stages import STAGES
+from common import device
 
 registry = Registry(strict_yaml.load("params.yaml"))
 install(workflow, list(STAGES), (), lambda targets: [])
@@ -263,16 +263,6 @@ def measure(ours: Path, plain: Path, repeats: int) -> dict[str, list[tuple[float
             if turn:  # the first turn warms the caches of all
                 taken[name].append((cpu, wall))
     return taken
-
-
-def device() -> str:
-    """The processor and how many of its cores there are."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-        name = next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        name = platform.processor()
-    return f"{name}, {os.cpu_count()} cores"
 
 
 def rows(stages: int, taken: dict[str, list[tuple[float, float]]], load: float) -> Iterable[dict[str, Any]]:
