@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from common import device
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -37,7 +38,6 @@ from belle.build.persistence import install
 from belle.build.registry import Registry
 from belle.build.stages import in_git, stage
 from belle.stages import STAGES
-from common import device
 
 registry = Registry(strict_yaml.load("params.yaml"))
 install(workflow, list(STAGES), (), lambda targets: [])
