@@ -95,15 +95,15 @@ def test_a_chain_leads_down_to_the_parameter(world: World) -> None:
         "    because clean-tiny is to run, which writes data/clean/tiny.jsonl",
         "      param clean.tiny.max_output_chars: 200 → 150",
         "  because clean-tiny is to run, which writes data/clean/tiny.jsonl (see above)",
-        "3 of 6 stages would run.",
+        "3 of 7 stages would run.",
     ]
 
 
 def test_code_and_inputs_show_both_hashes(world: World) -> None:
-    module, seeds = world.folder / "src/belle/data/clean.py", world.folder / "data/seeds/seed_tasks.jsonl"
+    module, seeds = world.folder / "src/belle/data/cleaning/writing.py", world.folder / "data/seeds/seed_tasks.jsonl"
     kept = module.read_text(), seeds.read_text()
     try:
-        world.edit("src/belle/data/clean.py", "_SAMPLES = 3", "_SAMPLES = 4")
+        world.edit("src/belle/data/cleaning/writing.py", "_FEW = 3", "_FEW = 4")
         seeds.write_text("".join(kept[1].splitlines(keepends=True)[::-1]))
         roots = asked(world, "why")["roots"]
     finally:
@@ -111,7 +111,7 @@ def test_code_and_inputs_show_both_hashes(world: World) -> None:
         seeds.write_text(kept[1])
     assert set(roots) == {"generate-tiny", "clean-tiny"}
     subjects = {
-        "clean-tiny": "code belle.data.clean changed: ",
+        "clean-tiny": "code belle.data.cleaning.writing changed: ",
         "generate-tiny": "input data/seeds/seed_tasks.jsonl changed: ",
     }
     for name, subject in subjects.items():

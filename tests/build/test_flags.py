@@ -138,6 +138,7 @@ def test_force_executes_and_keep_going_goes_on(miniature: World):
     assert forced == {"generate-tiny": "executed", "clean-tiny": "executed"}
     bad = miniature.folder / "data" / "broken.jsonl"
     bad.write_text('{"question": "1", "class": "math"}\n', encoding="utf-8")
+    miniature.set("clean.tiny.decontaminate", [])  # else clean would stop at the broken set, too
     miniature.set("evals.tiny.path", "data/broken.jsonl")
     miniature.set("clean.tiny.max_output_chars", 151)
     before = len(miniature.history())

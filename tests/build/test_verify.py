@@ -6,6 +6,7 @@ import os
 import pwd
 import shutil
 import socket
+import sys
 from pathlib import Path
 
 import pytest
@@ -161,8 +162,7 @@ def test_a_stage_that_fails_is_named(shared: World):
 
 def test_without_strace_it_says_what_is_missing(shared: World, tmp_path: Path):
     (tmp_path / "git").symlink_to(shutil.which("git") or "")
-    python = shutil.which("python") or ""
-    ended = shared.run("env", f"PATH={tmp_path}", python, "-m", "belle.cli", "verify", STAGE, check=False)
+    ended = shared.run("env", f"PATH={tmp_path}", sys.executable, "-m", "belle.cli", "verify", STAGE, check=False)
     assert ended.returncode == 1
     assert "strace is not here" in ended.stdout
     assert "apt-get install strace" in ended.stdout

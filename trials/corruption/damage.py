@@ -59,4 +59,7 @@ def suitable(place: Place, kind: str) -> list[str]:
     if kind in RUN:
         return [name for name in names if name.startswith("runs/")]
     lists = [name for name in names if name.endswith(".dir")]
-    return lists if kind in LIST else [name for name in names if name.startswith("files/") and name not in lists]
+    if kind in LIST:
+        return lists
+    objects = [name for name in names if name.startswith("files/") and name not in lists]
+    return objects if kind not in OBJECT else [name for name in objects if place.read(name)]  # none is emptied twice
