@@ -1,6 +1,6 @@
 """Novelty by ROUGE-L: ours beside the loop of Stanford Alpaca's ``generate_instruction.py``, at pools of three sizes.
 
-Makes instructions (``rows.py``), of which a pool is taken for kept and some candidates are judged. The peer compares
+Makes instructions, of which a pool is taken for kept and some candidates are judged. The peer compares
 each candidate's tokens with those of every row of the pool by ``rouge_score``, one after the other, and takes the ten
 highest and the mean, as Alpaca does; it is sampled, for it takes seconds a candidate. Ours decides all candidates, and
 in another call finds ten and the mean of each. What reading the pool takes is taken off on both sides: for ours, the
@@ -27,7 +27,7 @@ from typing import Any
 import numpy as np
 from common import row
 from rouge_score import rouge_scorer
-from rows import rows, sentence
+from rows import ASKS
 
 from belle.data.rouge.deciding import decide
 from belle.data.rouge.packed import Rows, pack
@@ -37,13 +37,32 @@ from belle.data.rouge.tokens import tokens
 THRESHOLD, TOP = 0.7, 10
 
 
+def lexicon(rng: random.Random) -> tuple[list[str], list[float]]:
+    """Words of one to three of 3,500 ideographs, and their weights: both by Zipf's law, as in any language."""
+    ideographs = [chr(0x4E00 + 5 * at) for at in range(3_500)]
+    rng.shuffle(ideographs)
+    by_rank = [1 / (rank + 20) for rank in range(len(ideographs))]
+    words = ["".join(rng.choices(ideographs, by_rank, k=rng.choice((1, 2, 2, 2, 3)))) for _ in range(20_000)]
+    return words, [1 / (rank + 20) for rank in range(len(words))]
+
+
 def instructions(count: int) -> list[str]:
-    """Instructions of templates and of words drawn by chance, half and half."""
+    """Instructions of about 23 characters, as BELLE's seeds have: a template about a topic, a sentence, or both."""
     rng = random.Random(7)
-    return [
-        item["instruction"] + (sentence(rng) if rng.random() < 0.5 else "")
-        for item in rows(count, seed=3, repeats=0.02)
-    ]  # fmt: skip
+    words, weights = lexicon(rng)
+
+    def some(least: int, most: int) -> str:
+        return "".join(rng.choices(words, weights, k=rng.randint(least, most)))
+
+    found = []
+    for _ in range(count):
+        kind = rng.random()
+        ask = rng.choice(ASKS).format(topic=some(1, 3), other=some(1, 2), n=rng.randint(2, 10)) if kind < 0.7 else ""
+        found.append(ask + (some(4, 12) if kind > 0.5 else ""))
+    for _ in range(count // 50):  # some come again, with a word put in
+        text = rng.choice(found)
+        found[rng.randrange(count)] = text[: len(text) // 2] + some(1, 1) + text[len(text) // 2 :]
+    return found
 
 
 def by_alpaca(pool: list[list[str]], candidate: list[str]) -> tuple[float, list[int], float]:
