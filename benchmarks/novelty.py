@@ -27,7 +27,7 @@ from typing import Any
 import numpy as np
 from common import row
 from rouge_score import rouge_scorer
-from rows import ASKS
+from rows import ASKS, lexicon
 
 from belle.data.rouge.deciding import decide
 from belle.data.rouge.packed import Rows, pack
@@ -35,15 +35,6 @@ from belle.data.rouge.ranking import rank
 from belle.data.rouge.tokens import tokens
 
 THRESHOLD, TOP = 0.7, 10
-
-
-def lexicon(rng: random.Random) -> tuple[list[str], list[float]]:
-    """Words of one to three of 3,500 ideographs, and their weights: both by Zipf's law, as in any language."""
-    ideographs = [chr(0x4E00 + 5 * at) for at in range(3_500)]
-    rng.shuffle(ideographs)
-    by_rank = [1 / (rank + 20) for rank in range(len(ideographs))]
-    words = ["".join(rng.choices(ideographs, by_rank, k=rng.choice((1, 2, 2, 2, 3)))) for _ in range(20_000)]
-    return words, [1 / (rank + 20) for rank in range(len(words))]
 
 
 def instructions(count: int) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Iterator
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -29,10 +30,6 @@ PHRASES = (
     "既有优点也有不足", "离不开每个人的努力", "可以分为几个阶段", "是一个复杂的过程", "取决于具体的情况",
     "效果十分明显",
 )  # fmt: skip
-_COMMON = (
-    "的一是在不了有和人这中大为上个国我以要他时来用们生到作地于出就分"
-    "对成会可主发年动同工也能下过子说产种面而方后多定行学法所民得经"
-)
 FAULTS = (
     ("", 0.004), ("对不起，我无法回答这个问题。", 0.006),
     ("作为一个AI语言模型，我没有个人经历，但可以提供一些建议。", 0.01),
@@ -41,9 +38,25 @@ FAULTS = (
 )  # fmt: skip
 
 
+def lexicon(rng: random.Random) -> tuple[list[str], list[float]]:
+    """Words of one to three of 3,500 ideographs, and their weights: both by Zipf's law, as in any language."""
+    ideographs = [chr(0x4E00 + 5 * at) for at in range(3_500)]
+    rng.shuffle(ideographs)
+    by_rank = [1 / (rank + 20) for rank in range(len(ideographs))]
+    words = ["".join(rng.choices(ideographs, by_rank, k=rng.choice((1, 2, 2, 2, 3)))) for _ in range(20_000)]
+    return words, [1 / (rank + 20) for rank in range(len(words))]
+
+
+_WORDS, _WEIGHTS = lexicon(random.Random(5))
+_TOTALS = list(accumulate(_WEIGHTS))
+
+
 def sentence(rng: random.Random) -> str:
-    """A clause or three of set phrases and common characters."""
-    parts = [rng.choice(PHRASES) + "".join(rng.choices(_COMMON, k=rng.randint(2, 9))) for _ in range(rng.randint(1, 3))]
+    """A clause or three of words, some begun by a set phrase."""
+    parts = []
+    for _ in range(rng.randint(1, 3)):
+        opening = rng.choice(PHRASES) if rng.random() < 0.3 else ""
+        parts.append(opening + "".join(rng.choices(_WORDS, cum_weights=_TOTALS, k=rng.randint(2, 8))))
     return "，".join(parts) + "。"
 
 

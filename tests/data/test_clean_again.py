@@ -6,7 +6,7 @@ import random
 import pytest
 
 from belle.data.clean import clean
-from belle.data.cleaning import raw as raw_rows
+from belle.data.cleaning.looking import Looker
 from belle.errors import InputError
 
 WORDS = (
@@ -105,10 +105,13 @@ SETTINGS = {
 def again(tmp_path, monkeypatch):
     """Clean some rows with a memory; says how many bytes were looked at."""
     looked = []
-    real = raw_rows.look
-    monkeypatch.setattr(
-        raw_rows, "look", lambda *words: looked.append(sum(size for _, size in words[2])) or real(*words)
-    )
+    real = Looker.look
+
+    def look(looker, block):
+        looked.append(len(block.rstrip(b"\n")))
+        return real(looker, block)
+
+    monkeypatch.setattr(Looker, "look", look)
 
     def again(rows, **changes):
         (tmp_path / "raw.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")

@@ -29,13 +29,13 @@ class Near:
                 witness[row] = rivals[0]
         return keep, witness
 
-    def pairs(self, rows):
+    def pairs(self, rows, among):
         self.asked += len(rows)
         found = [
             (row, other)
             for row in rows.tolist()
-            for other, value in enumerate(self.values)
-            if other != row and abs(value - self.values[row]) <= self.reach
+            for other in among.tolist()
+            if other != row and abs(self.values[other] - self.values[row]) <= self.reach
         ]
         return np.array([row for row, _ in found], np.int64), np.array([other for _, other in found], np.int64)
 

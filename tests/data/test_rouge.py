@@ -61,7 +61,7 @@ def check(rows: list[Row], pool: int, threshold: float, top: int) -> None:
     expected = by_pairs(rows, pool, threshold, top)
     assert keep.tolist() == [item[0] for item in expected]
     few = np.arange(0, len(rows), 3)
-    pairs = list(zip(*(side.tolist() for side in join(packed, few, threshold)), strict=True))
+    pairs = list(zip(*(side.tolist() for side in join(packed, few, np.arange(len(rows)), threshold)), strict=True))
     assert sorted(pairs) == [
         (one, other)
         for one in few.tolist()

@@ -99,7 +99,7 @@ def _novel(seen: Seen, left: Index, passing: Index, threshold: float, before: De
         keep, rivals = decide_all(rows, 0, threshold)
         return keep, rivals.astype(np.int64)
 
-    return decide(seen.keys[passing[left]], before, anew, lambda few: join(rows, few, threshold))
+    return decide(seen.keys[passing[left]], before, anew, lambda few, among: join(rows, few, among, threshold))
 
 
 def _near(seen: Seen, left: Index, passing: Index, threshold: float, before: Decisions | None) -> Decisions:
@@ -114,9 +114,9 @@ def _near(seen: Seen, left: Index, passing: Index, threshold: float, before: Dec
         rivals = NearDuplicates(similarity).keep_signed(signatures)
         return rivals < 0, rivals
 
-    def around(few: Index) -> tuple[Index, Index]:
-        slots, others = pairs(signatures, signatures[few], similarity)
-        apart = few[slots] != others
-        return few[slots][apart], others[apart]
+    def around(few: Index, among: Index) -> tuple[Index, Index]:
+        slots, found = pairs(signatures[among], signatures[few], similarity)
+        apart = few[slots] != among[found]
+        return few[slots][apart], among[found][apart]
 
     return decide(seen.keys[passing[left]], before, anew, around)

@@ -40,8 +40,8 @@ class Decisions:
 
 Decide = Callable[[], tuple[Mask, Index]]
 """Decides everything: ``keep`` and ``witness``."""
-Pairs = Callable[[Index], tuple[Index, Index]]
-"""All pairs of one of the given rows and any other row that are similar, as two arrays of indexes."""
+Pairs = Callable[[Index, Index], tuple[Index, Index]]
+"""All pairs of a row of the first array and another of the second that are similar, as two arrays of indexes."""
 
 
 def decide(keys: Keys, before: Decisions | None, anew: Decide, pairs: Pairs) -> Decisions:
@@ -63,8 +63,11 @@ def decide(keys: Keys, before: Decisions | None, anew: Decide, pairs: Pairs) -> 
     while len(waiting):
         if asked.sum() > WORTH * len(keys):
             return Decisions(keys, *anew())
-        for row, other in zip(*(array.tolist() for array in pairs(waiting)), strict=True):
+        # a dropped row whose witness stays has no say in anything
+        for row, other in zip(*(side.tolist() for side in pairs(waiting, np.flatnonzero(keep | asked))), strict=True):
             near[row].append(other)
+            if asked[other]:
+                near[other].append(row)
         waiting = _again(keep, witness, asked, near)
         asked[waiting] = True
     return Decisions(keys, *_settled(keep, witness, asked, near)[:2])
@@ -86,28 +89,20 @@ def _settled(keep: Mask, witness: Index, asked: Mask, near: dict[int, list[int]]
         ``keep``, ``witness``, and the rows that were kept before and are no more.
     """
     now, seen_by, lost = keep.copy(), witness.copy(), set[int]()
-    rivals: dict[int, list[int]] = defaultdict(list)  # of every row reached, the asked ones that are similar
-    for row in np.flatnonzero(asked).tolist():
+    reached: dict[int, list[int]] = {row: near.get(row, []) for row in np.flatnonzero(asked).tolist()}
+    for row in list(reached):
         now[row], seen_by[row] = False, -1
-        rivals.setdefault(row, [])
-        for other in near.get(row, ()):
-            rivals[other].append(row)
-            if asked[other]:
-                rivals[row].append(other)
-    for row in sorted(rivals):
+        for other in reached[row]:
+            if not asked[other]:
+                reached.setdefault(other, []).append(row)
+    for row in sorted(reached):
+        before = [other for other in reached[row] if other < row and now[other]]
         if asked[row]:
-            before = [other for other in near.get(row, ()) if other < row and now[other]]
             now[row] = not before
-            if before:
-                seen_by[row] = min(before)
-            continue
-        before = [other for other in rivals[row] if other < row and now[other]]
-        if not before:
-            continue
-        if keep[row]:
-            now[row], seen_by[row] = False, min(before)
+        elif before:
+            now[row] = False
             lost.add(row)
-        elif seen_by[row] in lost:
+        if before:
             seen_by[row] = min(before)
     return now, seen_by, lost
 

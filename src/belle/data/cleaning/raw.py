@@ -14,15 +14,17 @@ from xxhash import xxh3_128_digest
 
 from belle import jsonl
 from belle.data.cleaning.crew import Span, View, blocks_of, look
-from belle.data.cleaning.looking import Looked, Looking, RowFault
+from belle.data.cleaning.looking import Looked, Looker, Looking, RowFault
 from belle.data.cleaning.same import Index, Keys, first_seen, keys_of, matched
-from belle.data.cleaning.seen import Ints, Seen, empty, gathered, joined, runs, taken
+from belle.data.cleaning.seen import Ints, Seen, empty, gathered, joined, taken
 from belle.errors import InputError
 from belle.files import open_input
 
 WORTH = 0.25
 """The share of unknown rows from which on looking at everything anew is quicker."""
 _SEGMENT = 32 << 20
+_TOGETHER = 2048
+"""Rows from anywhere that are looked at together."""
 _END = b"\n"
 _WHITE = np.frombuffer(b" \t\r\x0b\x0c", np.uint8)
 
@@ -50,8 +52,7 @@ def rows_of(path: Path, view: View, looking: Looking, known: Seen | None, worker
         at = matched(keys, known.keys)
         new = np.flatnonzero(at < 0)
         if len(new) <= WORTH * len(at):
-            spans = [(int(starts[a]), int(starts[b - 1] + sizes[b - 1] - starts[a])) for a, b in runs(new)]
-            fresh = _looked_at(path, view, looking, spans, workers) if spans else empty()
+            fresh = _looked_at_some(path, view, looking, starts, sizes, new)
             at[new] = len(known) + np.arange(len(new))
             seen = taken(joined(known, fresh), at)
             seen.starts, seen.sizes = starts, sizes
@@ -99,6 +100,28 @@ def _looked_at(path: Path, view: View, looking: Looking, spans: list[Span], work
         except RowFault as fault:
             raise _placed(path, view, spans[number][0], fault) from None
 
+    return gathered(blocks())
+
+
+def _looked_at_some(path: Path, view: View, looking: Looking, starts: Index, sizes: Ints, rows: Index) -> Seen:
+    """See a few rows, which may stand anywhere in the file. Where they stand is left to the caller."""
+
+    def blocks() -> Iterator[tuple[int, Looked, npt.NDArray[np.uint32]]]:
+        for first in range(0, len(rows), _TOGETHER):
+            part = rows[first : first + _TOGETHER].tolist()
+            block = _END.join([view[int(starts[row]) : int(starts[row]) + int(sizes[row])] for row in part])
+            try:
+                seen = looker.look(block)
+            except RowFault as fault:
+                row = part[fault.number - 1]
+                line = view[: int(starts[row])].count(_END) + 1
+                where = f"{path}:{line}" if fault.of == "line" else f"{path}, row {row + 1}"
+                raise InputError(fault.what, where=where, cause=fault.cause, fix=fault.fix) from None
+            yield 0, seen, _signatures(looking, seen)
+
+    if not len(rows):
+        return empty()
+    looker = Looker(looking)
     return gathered(blocks())
 
 

@@ -17,13 +17,17 @@ _PART = 1 << 16
 """Rows that one thread looks at."""
 
 
-def join(rows: Rows, few: Longs, threshold: float) -> tuple[Longs, Longs]:
-    """Every pair of one of the ``few`` (indexes of rows) and another row whose ROUGE-L F1 reaches the threshold.
+def join(rows: Rows, few: Longs, among: Longs, threshold: float) -> tuple[Longs, Longs]:
+    """Every pair of one of the ``few`` and another row ``among`` some, whose ROUGE-L F1 reaches the threshold.
 
-    Exact. Takes time for each row, and little more for each of the few.
+    Exact. Takes time for each row among them, and little more for each of the few.
+
+    Args:
+        few, among: Indexes of rows.
 
     Returns:
-        The pairs as two arrays of indexes, ordered by the second; a pair of two of the few comes both ways round.
+        The pairs as two arrays of indexes, in the order of ``among``; a pair of two of the few that are both among
+        them comes both ways round.
     """
     heads = np.zeros(rows.vocabulary + 2, np.int64)
     count_few(rows.flat, rows.starts, few, threshold, rows.longest, heads)
@@ -32,14 +36,14 @@ def join(rows: Rows, few: Longs, threshold: float) -> tuple[Longs, Longs]:
     index_few(rows.flat, rows.starts, few, threshold, rows.longest, heads, post_few, post_rest)
     signatures = signatures_of(rows.flat, rows.starts)
 
-    def part(start: int) -> tuple[Ints, Ints]:
-        end = min(start + _PART, len(rows))
+    def joined(start: int) -> tuple[Ints, Ints]:
+        part = among[start : start + _PART]
         return join_rows(
-            rows.flat, rows.starts, start, end, few, threshold, rows.longest, heads, post_few, post_rest, signatures
+            rows.flat, rows.starts, part, few, threshold, rows.longest, heads, post_few, post_rest, signatures
         )
 
     with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as threads:
-        found = list(threads.map(part, range(0, len(rows), _PART)))
+        found = list(threads.map(joined, range(0, len(among), _PART)))
     if not found:
         return np.empty(0, np.int64), np.empty(0, np.int64)
     slots = np.concatenate([slots for slots, _ in found])

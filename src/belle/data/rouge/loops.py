@@ -317,7 +317,7 @@ def index_few(
 
 @njit(cache=True, nogil=True)
 def join_rows(
-    flat: Ints, starts: Longs, first_row: int, last_row: int, few: Longs, threshold: float, longest: int,
+    flat: Ints, starts: Longs, among: Longs, few: Longs, threshold: float, longest: int,
     heads: Longs, post_few: Ints, post_rest: Words, signatures: Words,
 ) -> tuple[Ints, Ints]:  # fmt: skip
     needs = np.full(longest + 1, UNREACHABLE, np.int32)
@@ -331,7 +331,7 @@ def join_rows(
     slots: Ints = np.empty(1024, np.int32)
     others: Ints = np.empty(1024, np.int32)
     pairs = 0
-    for row in range(first_row, last_row):
+    for row in among:
         start, end = starts[row], starts[row + 1]
         m = end - start
         if m == 0:
