@@ -49,15 +49,7 @@ rule score:
         stage("belle score {input} {output}")
 
 
-# Each model of a table with the data sets behind it, whose reports say what was removed for overlap with evaluation sets.
-def trained_on(table):
-    return [
-        (model, dataset, [f"tables.{table}.models", *keys])
-        for model in params.tables[table].models
-        for dataset, keys in params.datasets_behind(model).items()
-    ]
-
-
+# The reports of the data sets behind its models say what was removed for overlap with evaluation sets.
 rule table:
     input:
         scores=registry.path(
@@ -68,7 +60,7 @@ rule table:
         reports=registry.given(
             lambda wildcards: [
                 (f"data/clean/{dataset}.report.json", keys)
-                for _, dataset, keys in trained_on(wildcards.table)
+                for _, dataset, keys in params.trained_on(wildcards.table)
             ]
         ),
     output:
@@ -80,7 +72,9 @@ rule table:
     params:
         title=registry.value("tables.{table}.title"),
         eval=registry.value("tables.{table}.eval"),
-        models=lambda wildcards: [model for model, _, _ in trained_on(wildcards.table)],
+        models=lambda wildcards: [
+            model for model, _, _ in params.trained_on(wildcards.table)
+        ],
     shell:
         stage(
             'belle table {output.md} {output.csv} {output.json} "{params.title}" {params.eval} {input.scores}'

@@ -117,6 +117,14 @@ class Params(Section):
             model.dataset: [f"{stem}.dataset"],
         }
 
+    def trained_on(self, table: str) -> list[tuple[str, str, list[str]]]:
+        """Each model of a table with each data set behind it, and the keys that say so."""
+        return [
+            (model, dataset, [f"tables.{table}.models", *keys])
+            for model in self.tables[table].models
+            for dataset, keys in self.datasets_behind(model).items()
+        ]
+
     def default_artifacts(self) -> list[str]:
         """What the default tables rest on. Tables stand in git, so in a fresh clone they would not ask for it."""
         rows = [
