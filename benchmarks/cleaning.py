@@ -29,7 +29,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-from common import row
+from common import publish, row
 from rows import rows, write
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -226,11 +226,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         found = beside_peers(Path(folder), args.rows, args.repeats) if args.rows else []
         found += after_new_rows(Path(folder), args.again, args.repeats) if args.again else []
-    text = json.dumps(found, indent=1, ensure_ascii=False)
-    print(text)
-    if args.out:
-        args.out.parent.mkdir(parents=True, exist_ok=True)
-        args.out.write_text(text + "\n", encoding="utf-8")
+    publish(found, args.out)
 
 
 if __name__ == "__main__":

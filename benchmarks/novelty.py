@@ -16,7 +16,6 @@ size gone through from nothing with the highest score among all rows kept before
 from __future__ import annotations
 
 import argparse
-import json
 import random
 import statistics
 import sys
@@ -25,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from common import row
+from common import publish, row
 from rouge_score import rouge_scorer
 from rows import ASKS, lexicon
 
@@ -153,11 +152,7 @@ def main() -> None:
     found = [line for size in args.pools for line in measure(size, args.candidates, args.sampled, args.repeats)]
     if args.million:
         found.append(to_the_end(args.million))
-    text = json.dumps(found, indent=1, ensure_ascii=False)
-    print(text)
-    if args.out:
-        args.out.parent.mkdir(parents=True, exist_ok=True)
-        args.out.write_text(text + "\n", encoding="utf-8")
+    publish(found, args.out)
 
 
 if __name__ == "__main__":

@@ -57,12 +57,7 @@ rule table:
             eval="tables.{table}.eval",
             model="tables.{table}.models",
         ),
-        reports=registry.given(
-            lambda wildcards: [
-                (f"data/clean/{dataset}.report.json", keys)
-                for _, dataset, keys in params.trained_on(wildcards.table)
-            ]
-        ),
+        reports=registry.given(params.reports_behind),
     output:
         md=in_git("results/tables/{table}.md"),
         csv=in_git("results/tables/{table}.csv"),
@@ -72,9 +67,7 @@ rule table:
     params:
         title=registry.value("tables.{table}.title"),
         eval=registry.value("tables.{table}.eval"),
-        models=lambda wildcards: [
-            model for model, _, _ in params.trained_on(wildcards.table)
-        ],
+        models=params.trained_models,
     shell:
         stage(
             'belle table {output.md} {output.csv} {output.json} "{params.title}" {params.eval} {input.scores}'

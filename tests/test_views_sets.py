@@ -8,9 +8,10 @@ import pytest
 
 from belle.api.ledger import Ledger
 from belle.build.state import Stage
-from belle.config import Params, load
+from belle.config import load
 from belle.data.ask import ask
 from belle.data.label import label
+from belle.params import Params
 from belle.views import asking_sets
 from belle.views.graph import Step
 from belle.views.tokens import Known

@@ -1,30 +1,22 @@
-"""params.yaml as typed, frozen records: every fault at once, unknown keys refused, before any job starts.
-
-One section per stage, keyed by recipe where the two worlds differ; a field of a section is a flag of the stage's
-subcommand and a keyword of its function, under one name. No field has a default: params.yaml is the whole truth. Only
-``pace`` and ``budget``, which no result depends on, may be left out.
-"""
+"""params.yaml read and checked: every fault at once, unknown keys refused, before any job starts."""
 
 from __future__ import annotations
 
 import difflib
 import re
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-from pydantic import Field, ValidationError
+from pydantic import ValidationError
 
 from belle import strict_yaml
 from belle.entries import (
     AskedDataset,
-    BaseEntry,
     Categories,
-    Dataset,
     Eval,
     GeneratedDataset,
     HubBase,
     LocalDataset,
-    Model,
     PublishedDataset,
     ReleasedModel,
     ScratchBase,
@@ -33,106 +25,15 @@ from belle.entries import (
     TrainedModel,
 )  # fmt: skip
 from belle.errors import InputError
+from belle.params import Params
 from belle.settings import (
     SECTIONS,
-    Answer,
-    Ask,
-    Base,
     Budget,
-    Classifier,
-    Clean,
-    CleanText,
-    Corpus,
-    Evalset,
-    Generate,
-    Gptq,
-    Judge,
-    Label,
-    Name,
     Pace,
-    Section,
-    Sft,
-    Webtext,
 )  # fmt: skip
 
 RESERVED_ENDINGS = ("-gptq", "-enc")
 """Endings that rules add to a model's name, so no entry may carry them."""
-
-
-class Params(Section):
-    """The whole of params.yaml."""
-
-    default_tables: Annotated[list[str], Field(min_length=1)]
-    datasets: dict[Name, Dataset]
-    bases: dict[Name, BaseEntry]
-    models: dict[Name, Model]
-    evals: dict[Name, Eval]
-    tables: dict[Name, Table]
-    categories: dict[Name, Categories]
-    texts: dict[Name, Text]
-    corpus: dict[Name, Corpus]
-    evalset: dict[Name, Evalset]
-    generate: dict[Name, Generate]
-    ask: dict[Name, Ask]
-    label: dict[Name, Label]
-    classifier: dict[Name, Classifier]
-    clean: dict[Name, Clean]
-    webtext: dict[Name, Webtext]
-    clean_text: dict[Name, CleanText]
-    base: dict[Name, Base]
-    sft: dict[Name, Sft]
-    gptq: Gptq
-    answer: dict[Name, Answer]
-    judge: dict[Name, Judge]
-    pace: Pace = Pace(in_flight=32, timeout_s=120, mode="chat", save_steps=200)
-    budget: Budget | None = None
-
-    def scored_names(self) -> list[str]:
-        """Every name that can be answered and scored: bases, models, and the 4-bit twins of models."""
-        return [*self.bases, *self.models, *(f"{model}-gptq" for model in self.models)]
-
-    def offline_sets(self) -> list[str]:
-        """The data sets of every kind but Self-Instruct that the offline teacher is asked for."""
-        asked = {name: entry for name, entry in self.datasets.items() if isinstance(entry, AskedDataset)}
-        return [name for name, entry in asked.items() if self.ask[entry.ask].base_url == "offline"]
-
-    def offline_categories(self) -> list[tuple[str, str]]:
-        """Classifiers that the offline teacher labels rows for, each with the data set that it is for."""
-        return [
-            (name, entry.dataset)
-            for name, entry in self.categories.items()
-            if self.label[entry.label].base_url == "offline"
-        ]
-
-    def datasets_behind(self, name: str) -> dict[str, list[str]]:
-        """The data sets that a scored model was trained on, its base's first, and the keys that say so of each."""
-        model = self.models.get(name.removesuffix("-gptq"))
-        if model is None:
-            return {}
-        stem = f"models.{name.removesuffix('-gptq')}"
-        before = self.datasets_behind(model.base) if isinstance(model, TrainedModel) else {}
-        chosen = [f"{stem}.base"] if isinstance(model, TrainedModel) else []
-        return {
-            **{dataset: [*chosen, *keys] for dataset, keys in before.items()},
-            model.dataset: [f"{stem}.dataset"],
-        }
-
-    def trained_on(self, table: str) -> list[tuple[str, str, list[str]]]:
-        """Each model of a table with each data set behind it, and the keys that say so."""
-        return [
-            (model, dataset, [f"tables.{table}.models", *keys])
-            for model in self.tables[table].models
-            for dataset, keys in self.datasets_behind(model).items()
-        ]
-
-    def default_artifacts(self) -> list[str]:
-        """What the default tables rest on. Tables stand in git, so in a fresh clone they would not ask for it."""
-        rows = [
-            (self.tables[table].eval, model) for table in self.default_tables for model in self.tables[table].models
-        ]
-        kinds = (("answers", "jsonl"), ("verdicts", "jsonl"), ("scores", "json"))
-        results = [f"results/{kind}/{eval_}/{model}.{end}" for eval_, model in rows for kind, end in kinds]
-        return [*(f"models/{model}" for _, model in rows), *results]
 
 
 _POSSIBLE_KIND = re.compile(r"^(generated|asked|published|local|scratch|hub|trained|released)$")

@@ -10,8 +10,8 @@ from __future__ import annotations
 from typing import Any
 
 from belle.build.preflight import Shortage, api_key_missing
-from belle.config import Params
 from belle.entries import AskedDataset, GeneratedDataset, HubBase, ScratchBase, TrainedModel
+from belle.params import Params
 
 WEIGHTS, GRADIENTS, OPTIMIZER = 2, 2, 12
 PROCESS_MB = 4000

@@ -45,6 +45,19 @@ def api_key() -> str:
     return os.environ.get("OPENAI_API_KEY", "")
 
 
+def asking(args: Arguments) -> dict[str, Any]:
+    """What every stage that asks an API is told besides its settings."""
+    return {
+        "ledger": args.ledger, "api_key": api_key(), "budget": args.budget, "in_flight": args.pace.in_flight,
+        "timeout_s": args.pace.timeout_s, "mode": args.pace.mode,
+    }  # fmt: skip
+
+
+def lines_of(given: dict[str, Any]) -> dict[str, Any]:
+    """Settings of an asking whose ``stop`` was written on one line, as a command is."""
+    return {**given, "stop": [text.replace(r"\n", "\n") for text in given["stop"]]}
+
+
 def corpus(args: Arguments) -> None:
     """Write the plain-text corpus of the tiny world."""
     from belle.data.corpus import corpus
@@ -94,12 +107,9 @@ def generate(args: Arguments) -> None:
     """Ask a chat API for rows by Self-Instruct; every reply is kept in the ledger and never paid twice."""
     from belle.data.generate import generate
 
-    given = keywords(args, sections.Generate)
-    given["stop"] = [text.replace(r"\n", "\n") for text in given["stop"]]  # a command is one line
     generate(
         seeds=args.seeds, prompt=args.prompt, out=args.out, report=args.report,
-        ledger=args.ledger, api_key=api_key(), budget=args.budget,
-        in_flight=args.pace.in_flight, timeout_s=args.pace.timeout_s, mode=args.pace.mode, **given,
+        **asking(args), **lines_of(keywords(args, sections.Generate)),
     )  # fmt: skip
 
 
@@ -107,12 +117,9 @@ def ask(args: Arguments) -> None:
     """Ask a chat API for rows of another kind: dialogues, roles, school mathematics, conversations, a crawl."""
     from belle.data.ask import ask
 
-    given = keywords(args, sections.Ask)
-    given["stop"] = [text.replace(r"\n", "\n") for text in given["stop"]]  # a command is one line
     ask(
         seeds=args.seeds, prompts=args.prompts, out=args.out, report=args.report,
-        ledger=args.ledger, api_key=api_key(), budget=args.budget,
-        in_flight=args.pace.in_flight, timeout_s=args.pace.timeout_s, mode=args.pace.mode, **given,
+        **asking(args), **lines_of(keywords(args, sections.Ask)),
     )  # fmt: skip
 
 
@@ -122,9 +129,7 @@ def label(args: Arguments) -> None:
 
     label(
         rows_of=args.rows_of, prompts=args.prompts, out=args.out, report=args.report,
-        ledger=args.ledger, api_key=api_key(), budget=args.budget,
-        in_flight=args.pace.in_flight, timeout_s=args.pace.timeout_s, mode=args.pace.mode,
-        **keywords(args, sections.Label),
+        **asking(args), **keywords(args, sections.Label),
     )  # fmt: skip
 
 
@@ -229,9 +234,7 @@ def judge(args: Arguments) -> None:
 
     judge(
         answers=args.answers, prompts=args.prompts, out=args.out,
-        ledger=args.ledger, api_key=api_key(), budget=args.budget,
-        in_flight=args.pace.in_flight, timeout_s=args.pace.timeout_s, mode=args.pace.mode,
-        **keywords(args, sections.Judge),
+        **asking(args), **keywords(args, sections.Judge),
     )  # fmt: skip
 
 

@@ -13,12 +13,12 @@ from typing import Any
 
 from belle import jsonl
 from belle.api.request import request_digest
-from belle.config import Params
 from belle.data.evalset import evalset
 from belle.data.generate import load_prompt, request_of, shots_of
 from belle.data.selfinstruct import parse
 from belle.entries import GeneratedDataset, ReleasedModel
 from belle.evaluate import judge
+from belle.params import Params
 from belle.records import EvalRow, class_name, load_eval, load_seeds
 from belle.views import asking_sets
 from belle.views.asked import Asked, over, span, until, whole

@@ -15,12 +15,12 @@ from belle.api import brief
 from belle.api.body import read_body
 from belle.api.client import Reply, Request
 from belle.api.request import request_digest
-from belle.config import Params
 from belle.data.ask import described, kind_of
 from belle.data.kinds.prompt import load_prompts
 from belle.data.label import Labels, chosen
 from belle.data.threads import REFUSED, Kind, sampling
 from belle.entries import AskedDataset
+from belle.params import Params
 from belle.views.asked import Asked, over, span, until, whole
 from belle.views.graph import Step
 from belle.views.interval import NOTHING, Interval, mean_of, total

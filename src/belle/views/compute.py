@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from belle import jsonl
-from belle.config import Params
 from belle.entries import AskedDataset, GeneratedDataset, HubBase, PublishedDataset, TrainedModel
+from belle.params import Params
 from belle.views.graph import Step
 from belle.views.interval import NOTHING, Interval
 

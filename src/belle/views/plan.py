@@ -10,8 +10,8 @@ from belle.api.budget import KEY, Account, Budget
 from belle.api.prices import Prices
 from belle.api.prices import load as load_prices
 from belle.build.state import State
-from belle.config import Params
 from belle.errors import InputError
+from belle.params import Params
 from belle.views import compute, past
 from belle.views.asking import Asked, Asking
 from belle.views.graph import Step, steps_to

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from belle.build.preflight import Shortage
-from belle.config import Params
+from belle.params import Params
 
 
 def shortages(dag: Any, params: Params, ledger: Path) -> list[Shortage]:

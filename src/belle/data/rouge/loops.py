@@ -205,6 +205,25 @@ def signatures_of(flat: Ints, starts: Longs) -> Words:
     return found
 
 
+@njit(cache=True, nogil=True, inline="always")
+def _may_reach(rest: int, m: int, group: int, place: int, needs: Ints) -> bool:
+    """Whether a row of ``m`` tokens, one of which it has at ``place``, may reach the threshold with a posting's row."""
+    n = rest & MOST
+    need = needs[n]
+    theirs = (rest >> 32) - 1
+    if group > m - need or (rest >> 16) & MOST > n - need:
+        return False
+    # a token that stands once in both: whatever LCS goes through it is no longer than this
+    through = min(place, theirs) + 1 + min(m - 1 - place, n - 1 - theirs)
+    return place == MANY or theirs == MANY or through >= need
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _alike(mine: np.uint64, its: np.uint64, m: int, n: int, need: int) -> bool:
+    """Whether two rows' signatures leave room for an LCS of ``need`` tokens."""
+    return bit_count(mine & ~its) <= m - need and bit_count(its & ~mine) <= n - need
+
+
 @njit(cache=True, nogil=True)
 def decide_rows(
     flat: Ints, starts: Longs, pool: int, threshold: float, longest: int, heads: Longs,
@@ -238,21 +257,11 @@ def decide_rows(
                     break
                 for at in range(heads[token], ends[token]):
                     rest = np.int64(post_rest[at])
-                    n = rest & MOST
-                    need = needs[n]
-                    if group > m - need or (rest >> 16) & MOST > n - need:
-                        continue
-                    theirs = (rest >> 32) - 1
-                    # a token that stands once in both: whatever LCS goes through it is no longer than this
-                    through = min(place, theirs) + 1 + min(m - 1 - place, n - 1 - theirs)
-                    if place != MANY and theirs != MANY and through < need:
-                        continue
                     other = post_row[at]
-                    if seen[other] == row:
+                    if not _may_reach(rest, m, group, place, needs) or seen[other] == row:
                         continue
                     seen[other] = row
-                    mine, its = signatures[row], signatures[other]
-                    if bit_count(mine & ~its) <= m - need and bit_count(its & ~mine) <= n - need:
+                    if _alike(signatures[row], signatures[other], m, rest & MOST, needs[rest & MOST]):
                         candidates[found] = other
                         found += 1
             if found:
@@ -352,22 +361,12 @@ def join_rows(
                 _, first, last = fill_needs(threshold, m, needs)
             for at in range(heads[token], heads[token + 1]):
                 rest = np.int64(post_rest[at])
-                n = rest & MOST
-                need = needs[n]
-                if group > m - need or (rest >> 16) & MOST > n - need:
-                    continue
-                theirs = (rest >> 32) - 1
-                through = min(place, theirs) + 1 + min(m - 1 - place, n - 1 - theirs)
-                if place != MANY and theirs != MANY and through < need:
-                    continue
                 slot = post_few[at]
-                if seen[slot] == row:
+                if not _may_reach(rest, m, group, place, needs) or seen[slot] == row:
                     continue
                 seen[slot] = row
                 other = few[slot]
-                mine, its = signatures[row], signatures[other]
-                near = bit_count(mine & ~its) <= m - need and bit_count(its & ~mine) <= n - need
-                if near and other != row:
+                if other != row and _alike(signatures[row], signatures[other], m, rest & MOST, needs[rest & MOST]):
                     candidates[found] = slot
                     found += 1
         if found:
