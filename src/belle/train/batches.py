@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Generic, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -24,31 +25,44 @@ class Example:
         """Pack token ids and labels, 8 bytes a token."""
         return cls(np.array(input_ids, dtype=np.int32), np.array(labels, dtype=np.int32))
 
+    def __len__(self) -> int:
+        return len(self.input_ids)
+
     @property
     def trained(self) -> int:
         """How many positions carry a label that the loss counts; the first position is never predicted."""
         return int((self.labels[1:] != IGNORE).sum())
 
 
-class Ordered(torch.utils.data.Dataset[Example]):
+class Sized(Protocol):
+    """Anything to train on that has a length in tokens."""
+
+    def __len__(self) -> int:
+        """Tokens that it takes in a batch."""
+
+
+Item = TypeVar("Item", bound=Sized)
+
+
+class Ordered(torch.utils.data.Dataset[Item], Generic[Item]):
     """The whole training as one list: every epoch's order put end to end, fixed by the seed.
 
     A run that resumes at step n only has to skip n batches; no sampler state has to be saved.
     """
 
-    def __init__(self, examples: Sequence[Example], *, batch_size: int, count: int, seed: int) -> None:
+    def __init__(self, examples: Sequence[Item], *, batch_size: int, count: int, seed: int) -> None:
         self.examples = examples
         order: list[int] = []
         epoch = 0
         while len(order) < count:
-            order += _epoch_order([len(example.labels) for example in examples], batch_size, seed + epoch)
+            order += _epoch_order([len(example) for example in examples], batch_size, seed + epoch)
             epoch += 1
         self.order = order[:count]
 
     def __len__(self) -> int:
         return len(self.order)
 
-    def __getitem__(self, index: int) -> Example:
+    def __getitem__(self, index: int) -> Item:
         return self.examples[self.order[index]]
 
 

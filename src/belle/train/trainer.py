@@ -3,7 +3,7 @@
 import math
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ import torch
 from transformers import PreTrainedModel, Trainer, TrainingArguments, set_seed
 
 from belle.errors import BelleError
-from belle.train.batches import Example, Ordered, stack
+from belle.train.batches import Item, Ordered, stack
 from belle.train.checkpoints import MarkComplete, latest
 
 
@@ -36,8 +36,25 @@ class Settings:
     seed: int
 
 
+Batch = dict[str, torch.Tensor]
+Loss = Callable[[torch.nn.Module, Batch], torch.Tensor]
+"""From a model and a stacked batch to the loss of that batch, a scalar: the mean over what it counts."""
+
+
 class FiniteTrainer(Trainer):
-    """A Trainer that stops at the first loss that is no number."""
+    """A Trainer that stops at the first loss that is no number; ``loss`` replaces the model's own."""
+
+    def __init__(self, *args: Any, loss: Loss | None = None, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.loss = loss
+        if loss is not None:
+            self.model_accepts_loss_kwargs = False  # a mean of each batch: accumulation divides it by its steps
+
+    def compute_loss(self, model: torch.nn.Module, inputs: Batch, *args: Any, **kwargs: Any) -> Any:
+        """The loss of one batch."""
+        if self.loss is None:
+            return super().compute_loss(model, inputs, *args, **kwargs)
+        return self.loss(model, inputs)
 
     def training_step(self, *args: Any, **kwargs: Any) -> torch.Tensor:
         """Do one forward and backward pass.
@@ -67,13 +84,17 @@ def prepare(threads: int, seed: int) -> None:
 
 def train(
     model: PreTrainedModel,
-    examples: Sequence[Example],
+    examples: Sequence[Item],
     settings: Settings,
     *,
     checkpoints: Path,
     identity: dict[str, Any],
+    collate: Callable[[Sequence[Item]], Batch] = stack,  # type: ignore[assignment]
+    loss: Loss | None = None,
 ) -> FiniteTrainer:
     """Train ``model`` in place, from the latest checkpoint of this identity if there is one.
+
+    ``collate`` stacks examples, ``loss`` replaces the model's own: so reward and preference training run here as well.
 
     The caller removes ``checkpoints`` once what it makes of the model is safely written.
 
@@ -113,7 +134,12 @@ def train(
         seed=settings.seed,
     )
     trainer = FiniteTrainer(
-        model=model, args=arguments, train_dataset=data, data_collator=stack, callbacks=[MarkComplete()]
+        model=model,
+        args=arguments,
+        train_dataset=data,
+        data_collator=collate,
+        callbacks=[MarkComplete()],
+        loss=loss,
     )
     with arguments.main_process_first(desc="checkpoints"):
         resume = latest(checkpoints, {**identity, "training": asdict(settings), "world": arguments.world_size})
