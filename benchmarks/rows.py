@@ -39,8 +39,9 @@ FAULTS = (
 
 
 def lexicon(rng: random.Random) -> tuple[list[str], list[float]]:
-    """Words of one to three of 3,500 ideographs, and their weights: both by Zipf's law, as in any language."""
-    ideographs = [chr(0x4E00 + 5 * at) for at in range(3_500)]
+    """Words of one to three of 3,500 common ideographs, and their weights: both by Zipf's law, as in any language."""
+    # GB 2312's first level holds the common ones: rows 16 to 55 of 94
+    ideographs = [bytes([0xB0 + at // 94, 0xA1 + at % 94]).decode("gb2312") for at in range(3_500)]
     rng.shuffle(ideographs)
     by_rank = [1 / (rank + 20) for rank in range(len(ideographs))]
     words = ["".join(rng.choices(ideographs, by_rank, k=rng.choice((1, 2, 2, 2, 3)))) for _ in range(20_000)]

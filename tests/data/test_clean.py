@@ -8,8 +8,17 @@ import pytest
 
 from belle import jsonl
 from belle.data.clean import clean
-from belle.data.cleaning.looking import bare
-from belle.data.filters import FILTERS
+from belle.data.cleaning.looking import Looker, Looking, bare, bare_all
+from belle.data.cleaning.plain import Plain
+from belle.data.filters import (
+    FILTERS,
+    SUSPECTS,
+    Columns,
+    output_longer,
+    output_shorter,
+    output_too_long,
+    output_too_short,
+)
 from belle.errors import InputError
 
 
@@ -219,3 +228,73 @@ def test_missing_file(tmp_path):
             novelty_threshold=1.01, min_output_chars=0, max_output_chars=9, rejects=tmp_path / "x", page=tmp_path / "p",
             near_duplicate_threshold=1.01,
         )  # fmt: skip
+
+
+SIGNS = [
+    *"北京，。：（　 \n\t\x1c\u2028·①ﬁ㎡äÃ锛銆锟烫我作为AI模型?\\%é😀𠀀\u200b\x01\0",
+    "??", "\\u", "%E", "语言模型", "GPT", "抱歉，我无法回答",
+]  # fmt: skip
+
+
+def texts(draws):
+    return "".join(draws.choices(SIGNS, k=draws.randrange(30)))
+
+
+def test_a_block_taken_in_as_a_whole_is_seen_as_line_by_line():
+    draws = random.Random(7)
+    rows = [raw_row(at, texts(draws) or "问", texts(draws), texts(draws)) for at in range(600)]
+    rows[5]["category"] = "开放问答"
+    rows[9]["output"] = 'a JSON text: {"key": 1, "other" : 2}'
+    block = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode()
+    looker = Looker(Looking(tuple(FILTERS), "instruction+input", 2, 20, True, 0.8))
+    assert Plain.of(block) is not None
+    assert Plain.of(b"\n" + block) is None  # a blank line: looked at line by line
+    whole, single = looker.look(block), looker.look(b"\n" + block)
+    assert single.lines == whole.lines + 1
+    assert len(set(whole.reasons)) > 8
+    for at, (start, size) in enumerate(zip(whole.spans[::2], whole.spans[1::2], strict=True)):
+        assert (single.spans[2 * at], single.spans[2 * at + 1]) == (start + 1, size)
+    for name, value in vars(whole).items():
+        if name not in {"lines", "spans"}:
+            assert value == getattr(single, name), name
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"[1]", b"3", b'{"id": "a"}', b"{", b"", b'"text"',
+        b'{"id": "a", "instruction": "b", "input": "c", "output": 1}',
+        b'{"id": "", "instruction": "b", "input": "c", "output": "d"}',
+        b'{"id": "a\\n", "instruction": "b", "input": "c", "output": "d"}',
+        b'{"id": "a", "instruction": "b", "input": "c", "output": "d", "output": "e"}',
+        b'{"id": "a", "instruction": "b", "input": "c", "output" : "d", "output"\t: "e"}',
+        b'{"id": "a", "instruction": "b", "input": "c", "output": "\\ud83d"}',
+        b'{"id": "a", "instruction": "b", "output": "d"}',
+        b' {"id": "a", "instruction": "b", "input": "c", "output": "d"}',
+        b'{"id": "a", "instruction": "b", "input": "c", "output": "d"}\r',
+        b'{"id": "a", "instruction": "b", "input": "c", "output": "d", "conversations": []}',
+    ],
+)  # fmt: skip
+def test_a_line_that_leaves_a_doubt_sends_its_block_to_a_closer_look(line):
+    plain = json.dumps(raw_row(1, "问", "答")).encode()
+    assert Plain.of(plain + b"\n") is not None
+    assert Plain.of(plain + b"\n" + line + b"\n" + plain.replace(b"-0", b"-1") + b"\n") is None
+
+
+def test_suspects_hold_every_row_that_a_filter_drops():
+    draws = random.Random(8)
+    rows = [raw_row(at, texts(draws), texts(draws), texts(draws)) for at in range(3_000)]
+    columns = Columns(*([row[name] for row in rows] for name in ("instruction", "input", "output")))
+    pairs = [(FILTERS[name], suspects) for name, suspects in SUSPECTS.items()]
+    pairs += [(output_too_short(9), output_shorter(9)), (output_too_long(9), output_longer(9))]
+    for step, suspects in pairs:
+        dropped = {at for at, row in enumerate(rows) if step(row)}
+        assert dropped
+        assert dropped <= set(suspects(columns))
+
+
+def test_many_texts_are_bared_as_each_by_itself():
+    draws = random.Random(9)
+    some = [texts(draws) for _ in range(2_000)]
+    for these in (some, [text.replace("\x01", "") for text in some], [], [""]):
+        assert bare_all(these) == [bare(text) for text in these]

@@ -10,6 +10,7 @@ import unicodedata
 from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,12 +19,12 @@ from xxhash import xxh3_128_digest
 
 from belle import jsonl
 from belle.data import filters as library
+from belle.data.cleaning.plain import FIELDS, Plain
 from belle.data.contamination.overlap import Contamination, Overlap
 from belle.data.rouge.tokens import tokens
 from belle.errors import InputError, shown
 from belle.records import turns
 
-FIELDS = ("instruction", "input", "output")
 WIDE = 1 << 16
 """Below it a token is an ideograph's code point; from it on, a word of the block's list."""
 
@@ -38,6 +39,7 @@ _KINDS = ("category", "class", "task_type")
 _PLAIN = re.compile(
     "[^\\x00-\\x7f\\u3400-\\u4dbf\\u4e00-\\u9fff\\u3001\\u3002\\u300a-\\u3011\\u2018\\u2019\\u201c\\u201d\\u2014\\u00b7]"
 )
+_BETWEEN = "\x01"
 _WIDE_SIGNS = tuple((sign, unicodedata.normalize("NFKC", sign)) for sign in "，！？：；（）　")
 
 
@@ -49,6 +51,21 @@ def bare(text: str) -> str:
     if _PLAIN.search(plain):
         plain = unicodedata.normalize("NFKC", text)
     return "".join(plain.split())
+
+
+def bare_all(texts: Sequence[str]) -> list[str]:
+    """``bare`` of many texts, at a third of its cost."""
+    whole = _BETWEEN.join(texts)
+    if whole.count(_BETWEEN) >= len(texts):
+        return [bare(text) for text in texts]
+    for wide, narrow in _WIDE_SIGNS:  # one for one, so every place stays
+        whole = whole.replace(wide, narrow)
+    bares = "".join(whole.split()).split(_BETWEEN)
+    if not unicodedata.is_normalized("NFKC", whole):
+        for number, narrow in enumerate(whole.split(_BETWEEN)):
+            if not unicodedata.is_normalized("NFKC", narrow):
+                bares[number] = bare(texts[number])
+    return bares
 
 
 @dataclass(frozen=True)
@@ -141,12 +158,18 @@ class Looker:
     def __init__(self, looking: Looking) -> None:
         self._looking = looking
         names = {name: number for number, name in enumerate(looking.reasons(), 1)}
-        steps: list[library.Filter] = [library.FILTERS[name] for name in looking.filters]
-        steps += [
-            library.output_too_short(looking.min_output_chars),
-            library.output_too_long(looking.max_output_chars),
+        least, most = looking.min_output_chars, looking.max_output_chars
+        self._steps: list[library.Filter] = [
+            *(library.FILTERS[name] for name in looking.filters),
+            library.output_too_short(least),
+            library.output_too_long(most),
         ]
-        self._steps, self._names = steps, names
+        self._suspects: list[library.Suspects | None] = [
+            *(library.SUSPECTS.get(name) for name in looking.filters),
+            library.output_shorter(least),
+            library.output_longer(most),
+        ]
+        self._names = names
         evals = {name: Path(path) for name, path in looking.evals}
         self._contamination = Contamination.load(evals, **dict(looking.contamination)) if evals else None
 
@@ -156,6 +179,9 @@ class Looker:
         Raises:
             RowFault: a line that is no row; the first of them.
         """
+        plain = Plain.of(block)
+        if plain is not None:
+            return self._look_at_all(plain)
         seen, kinds, passing = Looked(), {"": 0}, list[_Passing]()
         start = 0
         while start < len(block):
@@ -173,6 +199,36 @@ class Looker:
         seen.kind_names = list(kinds)
         self._of_passing(seen, self._clear(seen, passing))
         return seen
+
+    def _look_at_all(self, plain: Plain) -> Looked:
+        """What looking at each row would see."""
+        lengths, kinds = list(map(len, plain.lines)), {"": 0}
+        texts = list(zip(*plain.columns, strict=True))
+        reasons = self._reasons(plain)
+        seen = Looked(
+            lines=len(plain.lines),
+            keys=bytearray(b"".join(map(xxh3_128_digest, plain.lines))),
+            spans=array("I", chain.from_iterable(zip(plain.starts, lengths, strict=True))),
+            reasons=reasons,
+            ids=bytearray(b"".join(xxh3_128_digest(name.encode()) for name in plain.ids)),
+            chars=array("I", map(len, chain.from_iterable(texts))),
+        )
+        if any(key in keys for keys in plain.keys for key in _KINDS):
+            seen.kinds = array("H", [kinds.setdefault(_kind(row), len(kinds)) for row in plain.rows])
+            seen.kind_names = list(kinds)
+        else:
+            seen.kinds = array("H", bytes(2 * len(texts)))
+        passing = [_Passing(row, *texts[row], texts[row][0]) for row, reason in enumerate(reasons) if not reason]
+        self._of_passing(seen, self._clear(seen, passing))
+        return seen
+
+    def _reasons(self, plain: Plain) -> bytearray:
+        reasons = bytearray(len(plain.rows))
+        for step, suspects in zip(self._steps, self._suspects, strict=True):
+            for row in range(len(reasons)) if suspects is None else suspects(plain.columns):
+                if not reasons[row] and (reason := step(plain.rows[row])):
+                    reasons[row] = self._names[reason]
+        return reasons
 
     def _row(self, seen: Looked, line: bytes, start: int, kinds: dict[str, int]) -> _Passing | None:
         row, odd = self._parse(line, seen)
@@ -210,9 +266,11 @@ class Looker:
     def _of_passing(self, seen: Looked, passing: list[_Passing]) -> None:
         """What only rows that pass are asked for."""
         words: dict[str, int] = {}
-        for _, instruction, given, output, opening in passing:
-            text = f"{instruction}\0{given}\0{output}"
-            seen.digests += xxh3_128_digest(bare(text).encode())
+        texts = [f"{instruction}\0{given}\0{output}" for _, instruction, given, output, _ in passing]
+        seen.digests = bytearray(b"".join([xxh3_128_digest(text.encode()) for text in bare_all(texts)]))
+        if not (self._looking.tokens or self._looking.near_duplicate_threshold <= 1):
+            return
+        for text, (_, instruction, given, _, opening) in zip(texts, passing, strict=True):
             if self._looking.near_duplicate_threshold <= 1:
                 utf8 = text.encode()
                 seen.texts += utf8

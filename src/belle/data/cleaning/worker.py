@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import pickle
 import sys
@@ -15,6 +16,7 @@ def main() -> None:
     """Read a ``Looking`` and a path, then answer each ``(start, size)`` with what is there, until the pipe ends."""
     jobs, answers = sys.stdin.buffer, os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # whatever prints, nothing but answers goes out on the pipe
+    gc.disable()  # thousands of rows at a time, and no cycle among them
     looking, path = pickle.load(jobs)  # noqa: S301 - of the process that started this one
     looker = Looker(looking)
     with open(path, "rb", buffering=0) as file:

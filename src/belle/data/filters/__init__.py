@@ -5,13 +5,14 @@ keeping a row: what it looks for must be a fault of the row, not its subject ("å
 A row of any length costs time in proportion to it. How often each is right is in docs/filters.md.
 """
 
-from belle.data.filters.damage import markup_left, mojibake
+from belle.data.filters.damage import markup_left, mojibake, mojibake_suspects
 from belle.data.filters.ending import repetition, truncated
 from belle.data.filters.presence import (
     instruction_empty,
     instruction_length,
     not_utf8,
     output_empty,
+    output_empty_suspects,
     output_equals_input,
     output_too_long,
     output_too_short,
@@ -21,14 +22,20 @@ from belle.data.filters.presence import (
 from belle.data.filters.privacy import personal_data
 from belle.data.filters.row import Filter
 from belle.data.filters.script import foreign_input, mixed_script, not_chinese, traditional
+from belle.data.filters.suspects import Columns, Suspects, output_longer, output_shorter
 from belle.data.filters.task import blacklist, blacklist_of, input_missing, unanswerable
-from belle.data.filters.teacher import asks_back, gpt_self_reference, refusal
+from belle.data.filters.teacher import asks_back, gpt_self_reference, refusal, refusal_suspects
 
 __all__ = [
     "FILTERS",
+    "SUSPECTS",
+    "Columns",
     "Filter",
+    "Suspects",
     "blacklist_of",
     "not_utf8",
+    "output_longer",
+    "output_shorter",
     "output_too_long",
     "output_too_short",
     "too_long",
@@ -57,3 +64,10 @@ FILTERS: dict[str, Filter] = {
     "personal_data": personal_data,
 }
 """The filters that a recipe can name; those of lengths, UTF-8 and duplicates always apply."""
+
+SUSPECTS: dict[str, Suspects] = {
+    "output_empty": output_empty_suspects,
+    "refusal": refusal_suspects,
+    "mojibake": mojibake_suspects,
+}
+"""Of some filters, which of many rows they may drop: they need not be asked of the others."""

@@ -1,8 +1,10 @@
 """Filters of damage that a text took on its way: wrong decoding, left-over markup."""
 
 import re
+from collections.abc import Iterator
 
 from belle.data.filters.row import OF_CODE, question
+from belle.data.filters.suspects import Columns, places_of, rows_of
 from belle.jsonl import Row
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ufeff\u202a-\u202e\u2066-\u2069\ud800-\uf8ff]")
@@ -56,6 +58,21 @@ def mojibake(row: Row) -> str | None:
         asked = question(row)
         return None if OF_CODE.search(asked) or _OF_CODING.search(asked) or "http" in text else "mojibake"
     return None
+
+
+_SIGNS_ANYWHERE = ("\ufffd", "锟", "锛", "銆", "â", "Ã", "烫烫烫", "屯屯屯", "??", "\\u", "%E")
+
+
+def mojibake_suspects(columns: Columns) -> Iterator[int]:
+    """Rows with any of the signs, with what cannot be printed, or with a suspect at the beginning of a field."""
+    for texts in columns:
+        whole = "\n".join(texts)
+        for sign in _SIGNS_ANYWHERE:
+            yield from rows_of(places_of(sign, whole), texts) if sign in whole else ()
+        if not whole.replace("\n", " ").isprintable():
+            yield from rows_of((found.start() for found in _CONTROL.finditer(whole)), texts)
+        heads = [text[:_HEAD] for text in texts]
+        yield from rows_of((found.start() for found in _SUSPECT.finditer("\n".join(heads))), heads)
 
 
 def _may_be_damaged(row: Row, text: str) -> bool:

@@ -3,6 +3,7 @@
 import re
 
 from belle.data.filters.row import OF_OTHER_LANGUAGE, question
+from belle.data.filters.suspects import Columns
 from belle.jsonl import Row
 
 _A = r"(?:一|一个|一名|一款|一位|一种|一台)?\s*"
@@ -97,6 +98,12 @@ def refusal(row: Row) -> str | None:
     if not found or (found.group().isascii() and OF_OTHER_LANGUAGE.search(question(row))):
         return None
     return "refusal"
+
+
+def refusal_suspects(columns: Columns) -> list[int]:
+    """Rows whose answer begins with what a refusal begins with."""
+    firsts = [output[:1] for output in columns.output]
+    return [at for at, first in enumerate(firsts) if first in _REFUSAL_BEGINS or first.isspace()]
 
 
 _ASKS_BACK = re.compile(
