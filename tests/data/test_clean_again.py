@@ -123,6 +123,28 @@ def again(tmp_path, monkeypatch):
     return again
 
 
+def test_whom_a_sample_names_does_not_depend_on_what_was_edited_before(again, tmp_path):
+    rng, numbers = random.Random(2), iter(range(10**6))
+    loose = {"novelty_threshold": 0.6, "near_duplicate_threshold": 0.7}
+
+    def a_question():
+        asked = "".join(rng.choices(WORDS[:8], k=6))
+        return {"id": f"q-{next(numbers)}", "instruction": asked, "input": "", "output": asked * 2}
+
+    rows, named = [a_question() for _ in range(60)], set()
+    for _ in range(40):
+        at = rng.randrange(len(rows))
+        rows[at : at + rng.randrange(2)] = [a_question() for _ in range(rng.randrange(3))]
+        _, warm = again(rows, **loose)
+        (tmp_path / "memory").rename(tmp_path / "kept")
+        _, cold = again(rows, **loose)
+        (tmp_path / "kept").rename(tmp_path / "memory")
+        assert warm == cold
+        samples = json.loads(cold["report"])["samples"]
+        named |= {row["rival"] for reason in ("near_duplicate", "not_novel") for row in samples[reason]}
+    assert len(named) > 5
+
+
 def many_rows(count):
     rng = random.Random(4)
     return [{**a_row(rng, number), "id": f"r-{number}"} for number in range(count)]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from xxhash import xxh3_128_digest
 
-from belle.data.cleaning.keepfirst import decide
+from belle.data.cleaning.keepfirst import by_pairs, decide
 from belle.data.cleaning.same import first_seen, keys_of, matched
 
 
@@ -73,7 +73,7 @@ def test_every_edit_ends_as_deciding_everything(seed):
     for _ in range(60):
         values = edited(values, rng, free)
         near = Near(values, reach)
-        after = decide(keys(values), before, near.decide, near.pairs)
+        after = decide(keys(values), before, near.decide, by_pairs(near.pairs))
         keep, _ = near.decide()
         assert (after.keep == keep).all()
         for row, witness in enumerate(after.witness.tolist()):
@@ -92,7 +92,7 @@ def test_a_small_edit_asks_about_few_rows():
     before = decide(keys(values), None, near.decide, None)
     values.insert(1_000, 100_001)
     near = Near(values, 20)
-    decide(keys(values), before, near.decide, near.pairs)
+    decide(keys(values), before, near.decide, by_pairs(near.pairs))
     assert 0 < near.asked < 30
 
 

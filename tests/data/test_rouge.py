@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from belle import cli
 from belle.data.rouge.deciding import decide
-from belle.data.rouge.joining import join
-from belle.data.rouge.packed import pack
+from belle.data.rouge.joining import alike, walk
+from belle.data.rouge.packed import Rows, pack
 from belle.data.rouge.ranking import rank
 from belle.data.rouge.tokens import tokens
 
@@ -54,20 +54,44 @@ def by_pairs(rows: list[Row], pool: int, threshold: float, top: int):
     return found
 
 
+def check_walk(rows: list[Row], packed: Rows, threshold: float) -> None:
+    """Every third row is decided beside the others, of which those are kept that are alike to none before them."""
+
+    def similar(one: int, other: int) -> bool:
+        return bool(rows[one] and rows[other]) and f1_of_rouge_score(rows[one], rows[other]) >= threshold
+
+    few = list(range(0, len(rows), 3))
+    keep: list[int] = []
+    for row in range(len(rows)):
+        if row not in few and not any(similar(other, row) for other in keep):
+            keep.append(row)
+    kept, witnesses = list[int](), dict[int, list[int]]()
+    for row in sorted(few + keep):
+        before = [other for other in kept if similar(other, row)]
+        if before:
+            witnesses[row] = before
+        else:
+            kept.append(row)
+    mask = np.zeros(len(rows), np.bool_)
+    mask[keep] = True
+    now, witness = walk(packed, np.array(few, np.int64), mask, threshold)
+    assert np.flatnonzero(now).tolist() == kept
+    assert np.flatnonzero(witness >= 0).tolist() == sorted(witnesses)
+    for row, before in witnesses.items():
+        assert witness[row] == before[0] if row in few else witness[row] in before
+    some = np.arange(len(rows), dtype=np.int64)
+    others = np.roll(some, 1)
+    expected = [similar(one, other) for one, other in zip(some.tolist(), others.tolist(), strict=True)]
+    assert alike(packed, some, others, threshold).tolist() == expected
+
+
 def check(rows: list[Row], pool: int, threshold: float, top: int) -> None:
     packed = pack(rows)
     keep, rivals = decide(packed, pool, threshold)
     scores, whom, mean = rank(packed, pool, keep, top)
     expected = by_pairs(rows, pool, threshold, top)
     assert keep.tolist() == [item[0] for item in expected]
-    few = np.arange(0, len(rows), 3)
-    pairs = list(zip(*(side.tolist() for side in join(packed, few, np.arange(len(rows)), threshold)), strict=True))
-    assert sorted(pairs) == [
-        (one, other)
-        for one in few.tolist()
-        for other in range(len(rows))
-        if other != one and rows[one] and rows[other] and f1_of_rouge_score(rows[other], rows[one]) >= threshold
-    ]
+    check_walk(rows, packed, threshold)
     for number in range(pool, len(rows)):
         _, tops, average = expected[number]
         assert list(zip(scores[number - pool].tolist(), whom[number - pool].tolist(), strict=True)) == tops

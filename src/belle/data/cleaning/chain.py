@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from belle.data.cleaning.keepfirst import Decisions, Mask, decide
+from belle.data.cleaning.keepfirst import Decisions, Mask, Walk, by_pairs, decide
 from belle.data.cleaning.looking import WIDE
 from belle.data.cleaning.same import Index, first_seen
 from belle.data.cleaning.seen import Seen, cut, runs
@@ -16,6 +17,8 @@ from belle.errors import InputError
 STEPS = ("exact_duplicate", "near_duplicate", "not_novel")
 """Why a row is dropped for the sake of one before it, in the order in which it is looked at."""
 
+SAMPLED = 3
+"""Of the rows that a step drops, how many of the first are told for whose sake."""
 _MOST_TOKENS = (1 << 16) - 1
 
 
@@ -47,36 +50,45 @@ def decided(
     """Decide all rows that pass by themselves.
 
     Returns:
-        For each row 0, or 1 + the number of the step (of ``STEPS``) that drops it [n]; a row before it that it is
-        dropped for, -1 for none [n]; and what to give as ``before`` the next time.
+        For each row 0, or 1 + the number of the step (of ``STEPS``) that drops it [n]; the first kept row that it is
+        dropped for, of the first ``SAMPLED`` of each step, else -1 [n]; and what to give as ``before`` the next time.
     """
     dropped, rivals = np.zeros(len(seen), np.uint8), np.full(len(seen), -1, np.int64)
     passing = seen.passing  # rows
     left: Index = np.arange(len(passing))  # of passing
     after: dict[str, Decisions] = {}
 
-    def drop(step: int, keep: Mask, witness: Index) -> Index:
-        rows = passing[left[~keep]]
-        dropped[rows] = 1 + step
-        rivals[rows] = passing[left[witness[~keep]]]
+    def drop(step: int, keep: Mask, walk: Walk) -> Index:
+        dropped[passing[left[~keep]]] = 1 + step
+        few = np.flatnonzero(~keep)[:SAMPLED]
+        if len(few):
+            # Which witness stands in the decisions depends on what was edited before; the first is always the same.
+            still = keep.copy()
+            still[few[-1] :] = False
+            _, first = walk(few, still)
+            rivals[passing[left[few]]] = passing[left[first[few]]]
         return left[keep]
 
     first = first_seen(seen.digests)
-    left = drop(0, first == left, first)
+    left = drop(0, first == left, lambda few, keep: (keep, first))
     if chain.near_duplicate_threshold <= 1:
-        found = _near(seen, left, passing, chain.near_duplicate_threshold, before.get(STEPS[1]))
+        found, walk = _near(seen, left, passing, chain.near_duplicate_threshold, before.get(STEPS[1]))
         after[STEPS[1]] = found
-        left = drop(1, found.keep, found.witness)
+        left = drop(1, found.keep, walk())
     if chain.novelty_threshold <= 1:
-        found = _novel(seen, left, passing, chain.novelty_threshold, before.get(STEPS[2]))
+        found, walk = _novel(seen, left, passing, chain.novelty_threshold, before.get(STEPS[2]))
         after[STEPS[2]] = found
-        drop(2, found.keep, found.witness)
+        drop(2, found.keep, walk())
     return dropped, rivals, after
 
 
-def _novel(seen: Seen, left: Index, passing: Index, threshold: float, before: Decisions | None) -> Decisions:
+_Decided = tuple[Decisions, Callable[[], Walk]]
+"""What was decided, and what makes a new walk through the same rows."""
+
+
+def _novel(seen: Seen, left: Index, passing: Index, threshold: float, before: Decisions | None) -> _Decided:
     from belle.data.rouge.deciding import decide as decide_all
-    from belle.data.rouge.joining import join
+    from belle.data.rouge.joining import alike, walk
     from belle.data.rouge.packed import Rows
 
     counts = np.diff(seen.token_starts)[left]
@@ -99,10 +111,14 @@ def _novel(seen: Seen, left: Index, passing: Index, threshold: float, before: De
         keep, rivals = decide_all(rows, 0, threshold)
         return keep, rivals.astype(np.int64)
 
-    return decide(seen.keys[passing[left]], before, anew, lambda few, among: join(rows, few, among, threshold))
+    def through(few: Index, keep: Mask) -> tuple[Mask, Index]:
+        return walk(rows, few, keep, threshold)
+
+    keys = seen.keys[passing[left]]
+    return decide(keys, before, anew, through, lambda one, other: alike(rows, one, other, threshold)), lambda: through
 
 
-def _near(seen: Seen, left: Index, passing: Index, threshold: float, before: Decisions | None) -> Decisions:
+def _near(seen: Seen, left: Index, passing: Index, threshold: float, before: Decisions | None) -> _Decided:
     from belle.data.minhash.keeping import NearDuplicates
     from belle.data.minhash.pairing import pairs
     from belle.data.minhash.similarity import Similarity
@@ -119,4 +135,4 @@ def _near(seen: Seen, left: Index, passing: Index, threshold: float, before: Dec
         apart = few[slots] != among[found]
         return few[slots][apart], among[found][apart]
 
-    return decide(seen.keys[passing[left]], before, anew, around)
+    return decide(seen.keys[passing[left]], before, anew, by_pairs(around)), lambda: by_pairs(around)

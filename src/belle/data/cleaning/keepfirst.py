@@ -40,71 +40,83 @@ class Decisions:
 
 Decide = Callable[[], tuple[Mask, Index]]
 """Decides everything: ``keep`` and ``witness``."""
+Walk = Callable[[Index, Mask], tuple[Mask, Index]]
+"""Goes through some rows to decide, rising, and the rows that are kept so far: which of all these are kept in the end,
+and a witness for each that is not."""
 Pairs = Callable[[Index, Index], tuple[Index, Index]]
 """All pairs of a row of the first array and another of the second that are similar, as two arrays of indexes."""
+Alike = Callable[[Index, Index], Mask]
+"""Whether each row of the first array and that of the second are similar."""
 
 
-def decide(keys: Keys, before: Decisions | None, anew: Decide, pairs: Pairs) -> Decisions:
-    """Decide a sequence, with what was decided of an earlier one, which may have any rows in any order."""
+def decide(keys: Keys, before: Decisions | None, anew: Decide, walk: Walk, alike: Alike | None = None) -> Decisions:
+    """Decide a sequence, with what was decided of an earlier one, which may have any rows in any order.
+
+    Args:
+        alike: Where it is cheap: spares rows whose witness is gone for a row that is similar to them as well.
+    """
     if before is None or not len(before.keys) or not len(keys):
         return Decisions(keys, *anew())
     old = _in_order(matched(keys, before.keys))
     stable = old >= 0
     place = np.full(len(before.keys), -1, np.int64)
     place[old[stable]] = np.flatnonzero(stable)
-    keep, witness = np.zeros(len(keys), np.bool_), np.full(len(keys), -1, np.int64)
+    keep: Mask = np.zeros(len(keys), np.bool_)
+    witness: Index = np.full(len(keys), -1, np.int64)
     keep[stable] = before.keep[old[stable]]
     dropped = np.flatnonzero(stable & ~keep)
     witness[dropped] = place[before.witness[old[dropped]]]
     asked = ~stable
     asked[dropped[witness[dropped] < 0]] = True
-    near: dict[int, list[int]] = defaultdict(list)
-    waiting = np.flatnonzero(asked)
-    while len(waiting):
+    rest = dropped[witness[dropped] >= 0]  # a dropped row whose witness stays has no say in anything
+    now, seen_by = keep, witness
+    orphans = np.flatnonzero(asked)
+    while len(orphans):
+        asked[orphans] = True
         if asked.sum() > WORTH * len(keys):
             return Decisions(keys, *anew())
-        # a dropped row whose witness stays has no say in anything
-        for row, other in zip(*(side.tolist() for side in pairs(waiting, np.flatnonzero(keep | asked))), strict=True):
+        now, found = walk(np.flatnonzero(asked), keep)
+        seen_by = np.where(asked | keep, found, witness)
+        seen_by[now] = -1
+        rest = rest[~asked[rest]]
+        orphans = rest[~now[witness[rest]]]
+        if alike is not None and len(orphans):
+            heirs = seen_by[witness[orphans]]  # what took the witness
+            held = alike(orphans, heirs)
+            seen_by[orphans[held]] = heirs[held]
+            orphans = orphans[~held]
+    return Decisions(keys, now, seen_by)
+
+
+def by_pairs(pairs: Pairs) -> Walk:
+    """Go through rows by all their pairs, which are asked for once."""
+    near: dict[int, list[int]] = defaultdict(list)
+    known: Index = np.empty(0, np.int64)
+
+    def walk(few: Index, keep: Mask) -> tuple[Mask, Index]:
+        nonlocal known
+        asked = np.zeros(len(keep), np.bool_)
+        asked[few] = True
+        new = np.setdiff1d(few, known)
+        for row, other in zip(*(side.tolist() for side in pairs(new, np.flatnonzero(keep | asked))), strict=True):
             near[row].append(other)
             if asked[other]:
                 near[other].append(row)
-        waiting = _again(keep, witness, asked, near)
-        asked[waiting] = True
-    return Decisions(keys, *_settled(keep, witness, asked, near)[:2])
-
-
-def _again(keep: Mask, witness: Index, asked: Mask, near: dict[int, list[int]]) -> Index:
-    """The dropped rows that lose their witness and must be asked about too."""
-    now, seen_by, lost = _settled(keep, witness, asked, near)
-    if not lost:
-        return np.empty(0, np.int64)
-    orphans = np.flatnonzero(~now & ~asked & np.isin(seen_by, np.array(sorted(lost), np.int64)))
-    return orphans
-
-
-def _settled(keep: Mask, witness: Index, asked: Mask, near: dict[int, list[int]]) -> tuple[Mask, Index, set[int]]:
-    """Decide what the rows asked about can reach, in order.
-
-    Returns:
-        ``keep``, ``witness``, and the rows that were kept before and are no more.
-    """
-    now, seen_by, lost = keep.copy(), witness.copy(), set[int]()
-    reached: dict[int, list[int]] = {row: near.get(row, []) for row in np.flatnonzero(asked).tolist()}
-    for row in list(reached):
-        now[row], seen_by[row] = False, -1
-        for other in reached[row]:
-            if not asked[other]:
-                reached.setdefault(other, []).append(row)
-    for row in sorted(reached):
-        before = [other for other in reached[row] if other < row and now[other]]
-        if asked[row]:
+        known = few
+        reached: dict[int, list[int]] = {row: near.get(row, []) for row in few.tolist()}
+        for row in few.tolist():
+            for other in reached[row]:
+                if not asked[other]:
+                    reached.setdefault(other, []).append(row)
+        now, witness = keep.copy(), np.full(len(keep), -1, np.int64)
+        for row in sorted(reached):
+            before = [other for other in reached[row] if other < row and now[other]]
             now[row] = not before
-        elif before:
-            now[row] = False
-            lost.add(row)
-        if before:
-            seen_by[row] = min(before)
-    return now, seen_by, lost
+            if before:
+                witness[row] = min(before)
+        return now, witness
+
+    return walk
 
 
 def _in_order(old: Index) -> Index:

@@ -11,6 +11,7 @@ import numpy.typing as npt
 import orjson
 
 from belle import jsonl
+from belle.data.cleaning.chain import SAMPLED
 from belle.data.cleaning.keepfirst import Mask
 from belle.data.cleaning.looking import CONTAMINATED, FIELDS
 from belle.data.cleaning.raw import View
@@ -19,7 +20,6 @@ from belle.data.cleaning.seen import Seen
 from belle.data.contamination.tally import Tally
 from belle.files import atomic_file
 
-_FEW = 3
 _CHARS = 300
 """Characters of a text in a sample."""
 _JOIN = 4096
@@ -81,7 +81,7 @@ def report(
     counts = np.bincount(reasons, minlength=len(names) + 1)
     samples = {}
     for number, name in enumerate(names, 1):
-        rows = np.flatnonzero(reasons == number)[:_FEW].tolist() if counts[number] else list[int]()
+        rows = np.flatnonzero(reasons == number)[:SAMPLED].tolist() if counts[number] else list[int]()
         samples[name] = [_sample(view, seen, row, int(rivals[row])) for row in rows]
     return {
         "rows_in": len(seen),

@@ -1,50 +1,48 @@
-"""All rows that are too close to one of a few: what an edit of a set can reach.
+"""What an edit of a set changes: a few rows to decide among those that are kept.
 
-The few are indexed by the rarest of their tokens, as in ``deciding``, and every row is held against that index.
+The few are indexed by the rarest of their tokens, as in ``deciding``, and the kept rows are held against that index in
+order. Nothing is compared that has no say any more, so rows of one common template cost little.
 """
 
 from __future__ import annotations
 
-import os
-from concurrent.futures import ThreadPoolExecutor
-
 import numpy as np
+import numpy.typing as npt
 
-from belle.data.rouge.loops import Ints, Longs, count_few, index_few, join_rows, signatures_of
+from belle.data.rouge.loops import Longs, alike_rows, count_few, index_few, signatures_of, walk_rows
 from belle.data.rouge.packed import Rows
 
-_PART = 1 << 16
-"""Rows that one thread looks at."""
+Mask = npt.NDArray[np.bool_]
 
 
-def join(rows: Rows, few: Longs, among: Longs, threshold: float) -> tuple[Longs, Longs]:
-    """Every pair of one of the ``few`` and another row ``among`` some, whose ROUGE-L F1 reaches the threshold.
+def walk(rows: Rows, few: Longs, keep: Mask, threshold: float) -> tuple[Mask, Longs]:
+    """Decide a few rows beside rows that are kept so far, in order, as ``deciding.decide`` would.
 
-    Exact. Takes time for each row among them, and little more for each of the few.
+    Exact. Takes time for each kept row, and little more for each of the few.
 
     Args:
-        few, among: Indexes of rows.
+        few: Indexes of the rows to decide, rising.
+        keep: The rows that are kept so far, none of the few among them [N].
 
     Returns:
-        The pairs as two arrays of indexes, in the order of ``among``; a pair of two of the few that are both among
-        them comes both ways round.
+        Which of all these are kept [N], and for each that is not the first kept row before it whose ROUGE-L F1 with it
+        reaches the threshold (of a row that was kept so far: any such row of the few), -1 elsewhere [N].
     """
     heads = np.zeros(rows.vocabulary + 2, np.int64)
     count_few(rows.flat, rows.starts, few, threshold, rows.longest, heads)
     np.cumsum(heads, out=heads)
     post_few, post_rest = np.empty(heads[-1], np.int32), np.empty(heads[-1], np.uint64)
     index_few(rows.flat, rows.starts, few, threshold, rows.longest, heads, post_few, post_rest)
-    signatures = signatures_of(rows.flat, rows.starts)
+    slots = np.full(len(rows), -1, np.int32)
+    slots[few] = np.arange(len(few), dtype=np.int32)
+    now, witness = keep.copy(), np.full(len(rows), -1, np.int64)
+    walk_rows(
+        rows.flat, rows.starts, np.flatnonzero(keep | (slots >= 0)), few, slots, threshold, rows.longest, heads,
+        post_few, post_rest, signatures_of(rows.flat, rows.starts), now, witness,
+    )  # fmt: skip
+    return now, witness
 
-    def joined(start: int) -> tuple[Ints, Ints]:
-        part = among[start : start + _PART]
-        return join_rows(
-            rows.flat, rows.starts, part, few, threshold, rows.longest, heads, post_few, post_rest, signatures
-        )
 
-    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as threads:
-        found = list(threads.map(joined, range(0, len(among), _PART)))
-    if not found:
-        return np.empty(0, np.int64), np.empty(0, np.int64)
-    slots = np.concatenate([slots for slots, _ in found])
-    return few[slots], np.concatenate([others for _, others in found]).astype(np.int64)
+def alike(rows: Rows, some: Longs, others: Longs, threshold: float) -> Mask:
+    """Whether the ROUGE-L F1 of each of some rows and that of the others reaches the threshold."""
+    return alike_rows(rows.flat, rows.starts, some, others, threshold, rows.longest, rows.vocabulary)

@@ -325,10 +325,10 @@ def index_few(
 
 
 @njit(cache=True, nogil=True)
-def join_rows(
-    flat: Ints, starts: Longs, among: Longs, few: Longs, threshold: float, longest: int,
-    heads: Longs, post_few: Ints, post_rest: Words, signatures: Words,
-) -> tuple[Ints, Ints]:  # fmt: skip
+def walk_rows(
+    flat: Ints, starts: Longs, among: Longs, few: Longs, slots: Ints, threshold: float, longest: int,
+    heads: Longs, post_few: Ints, post_rest: Words, signatures: Words, keep: npt.NDArray[np.bool_], witness: Longs,
+) -> None:  # fmt: skip
     needs = np.full(longest + 1, UNREACHABLE, np.int32)
     least_of = np.full(longest + 1, -1, np.int64)
     sorted_ = np.empty(longest, np.int64)
@@ -337,10 +337,11 @@ def join_rows(
     local = np.full(len(heads), -1, np.int32)
     lines = np.empty(longest * ((longest + BITS - 1) // BITS) + 1, np.uint64)
     open_ = np.empty((longest + BITS - 1) // BITS + 1, np.uint64)
-    slots: Ints = np.empty(1024, np.int32)
-    others: Ints = np.empty(1024, np.int32)
-    pairs = 0
     for row in among:
+        asked = slots[row] >= 0
+        if asked and witness[row] >= 0:
+            continue
+        keep[row] = True
         start, end = starts[row], starts[row + 1]
         m = end - start
         if m == 0:
@@ -362,28 +363,56 @@ def join_rows(
             for at in range(heads[token], heads[token + 1]):
                 rest = np.int64(post_rest[at])
                 slot = post_few[at]
-                if not _may_reach(rest, m, group, place, needs) or seen[slot] == row:
+                if seen[slot] == row or not _may_reach(rest, m, group, place, needs):
                     continue
                 seen[slot] = row
                 other = few[slot]
-                if other != row and _alike(signatures[row], signatures[other], m, rest & MOST, needs[rest & MOST]):
+                # rows behind one that is dropped already, and those before that are not kept, have no say; of two rows
+                # to decide the first has had its turn
+                if other == row or (witness[other] >= 0 if other > row else asked or not keep[other]):
+                    continue
+                if _alike(signatures[row], signatures[other], m, rest & MOST, needs[rest & MOST]):
                     candidates[found] = slot
                     found += 1
         if found:
             set_places(flat, start, end, local, lines)
-            for index in range(found):
-                slot = candidates[index]
-                begin, stop = starts[few[slot]], starts[few[slot] + 1]
-                if lcs(m, local, lines, flat, begin, stop, open_) >= needs[stop - begin]:
-                    if pairs == len(slots):
-                        slots = np.concatenate((slots, np.empty(pairs, np.int32)))
-                        others = np.concatenate((others, np.empty(pairs, np.int32)))
-                    slots[pairs], others[pairs] = slot, row
-                    pairs += 1
+            for before in range(2):  # whether the row stays must be known before it can drop others
+                for index in range(found):
+                    other = few[candidates[index]]
+                    if (other < row) == (before == 1) or not keep[row]:
+                        continue
+                    begin, stop = starts[other], starts[other + 1]
+                    if lcs(m, local, lines, flat, begin, stop, open_) >= needs[stop - begin]:
+                        if other < row:
+                            keep[row], witness[row] = False, other
+                        else:
+                            witness[other] = row
             clear_places(flat, start, end, local)
         for length in range(first, last + 1):
             needs[length] = UNREACHABLE
-    return slots[:pairs], others[:pairs]
+
+
+@njit(cache=True, nogil=True)
+def alike_rows(
+    flat: Ints, starts: Longs, some: Longs, others: Longs, threshold: float, longest: int, vocabulary: int
+) -> npt.NDArray[np.bool_]:
+    needs = np.full(longest + 1, UNREACHABLE, np.int32)
+    local = np.full(vocabulary, -1, np.int32)
+    lines = np.empty(longest * ((longest + BITS - 1) // BITS) + 1, np.uint64)
+    open_ = np.empty((longest + BITS - 1) // BITS + 1, np.uint64)
+    found = np.zeros(len(some), np.bool_)
+    for index in range(len(some)):
+        start, end = starts[some[index]], starts[some[index] + 1]
+        begin, stop = starts[others[index]], starts[others[index] + 1]
+        if start == end or begin == stop:
+            continue
+        _, first, last = fill_needs(threshold, end - start, needs)
+        set_places(flat, start, end, local, lines)
+        found[index] = lcs(end - start, local, lines, flat, begin, stop, open_) >= needs[stop - begin]
+        clear_places(flat, start, end, local)
+        for length in range(first, last + 1):
+            needs[length] = UNREACHABLE
+    return found
 
 
 @njit(cache=True, nogil=True)
