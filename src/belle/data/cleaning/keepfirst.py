@@ -8,7 +8,6 @@ long as the kept row that it was dropped for (its witness) does.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -66,51 +65,43 @@ def decide(keys: Keys, before: Decisions | None, anew: Decide, walk: Walk, alike
     keep[stable] = before.keep[old[stable]]
     dropped = np.flatnonzero(stable & ~keep)
     witness[dropped] = place[before.witness[old[dropped]]]
-    asked = ~stable
-    asked[dropped[witness[dropped] < 0]] = True
-    rest = dropped[witness[dropped] >= 0]  # a dropped row whose witness stays has no say in anything
-    now, seen_by = keep, witness
-    orphans = np.flatnonzero(asked)
-    while len(orphans):
-        asked[orphans] = True
-        if asked.sum() > WORTH * len(keys):
+    lost = dropped[witness[dropped] < 0]
+    waiting = np.union1d(np.flatnonzero(~stable), lost)
+    looked_at = 0
+    # Without the rows that wait, what is decided is right; then they are put in, and so on. A dropped row whose witness
+    # stays has no say in anything.
+    while len(waiting):
+        looked_at += len(waiting)
+        if looked_at > WORTH * len(keys):
             return Decisions(keys, *anew())
-        now, found = walk(np.flatnonzero(asked), keep)
-        seen_by = np.where(asked | keep, found, witness)
-        seen_by[now] = -1
-        rest = rest[~asked[rest]]
-        orphans = rest[~now[witness[rest]]]
+        now, found = walk(waiting, keep)
+        witness[waiting] = found[waiting]
+        gone = np.flatnonzero(keep & ~now)
+        witness[gone] = found[gone]
+        keep = now
+        dropped = np.flatnonzero(~keep)
+        orphans = dropped[~keep[witness[dropped]]]
         if alike is not None and len(orphans):
-            heirs = seen_by[witness[orphans]]  # what took the witness
+            heirs = witness[witness[orphans]]  # what took the witness
             held = alike(orphans, heirs)
-            seen_by[orphans[held]] = heirs[held]
+            witness[orphans[held]] = heirs[held]
             orphans = orphans[~held]
-    return Decisions(keys, now, seen_by)
+        waiting = orphans
+    return Decisions(keys, keep, witness)
 
 
 def by_pairs(pairs: Pairs) -> Walk:
-    """Go through rows by all their pairs, which are asked for once."""
-    near: dict[int, list[int]] = defaultdict(list)
-    known: Index = np.empty(0, np.int64)
+    """Go through rows by all their pairs."""
 
     def walk(few: Index, keep: Mask) -> tuple[Mask, Index]:
-        nonlocal known
-        asked = np.zeros(len(keep), np.bool_)
-        asked[few] = True
-        new = np.setdiff1d(few, known)
-        for row, other in zip(*(side.tolist() for side in pairs(new, np.flatnonzero(keep | asked))), strict=True):
-            near[row].append(other)
-            if asked[other]:
-                near[other].append(row)
-        known = few
-        reached: dict[int, list[int]] = {row: near.get(row, []) for row in few.tolist()}
-        for row in few.tolist():
-            for other in reached[row]:
-                if not asked[other]:
-                    reached.setdefault(other, []).append(row)
         now, witness = keep.copy(), np.full(len(keep), -1, np.int64)
-        for row in sorted(reached):
-            before = [other for other in reached[row] if other < row and now[other]]
+        now[few] = True
+        near: dict[int, list[int]] = {row: [] for row in few.tolist()}
+        for row, other in zip(*(side.tolist() for side in pairs(few, np.flatnonzero(now))), strict=True):
+            near[row].append(other)
+            near.setdefault(other, []).append(row)
+        for row in sorted(near):
+            before = [other for other in near[row] if other < row and now[other]]
             now[row] = not before
             if before:
                 witness[row] = min(before)

@@ -337,7 +337,18 @@ def walk_rows(
     local = np.full(len(heads), -1, np.int32)
     lines = np.empty(longest * ((longest + BITS - 1) // BITS) + 1, np.uint64)
     open_ = np.empty((longest + BITS - 1) // BITS + 1, np.uint64)
+    ends = heads[1:].copy()
+    open_few, dropped = len(few), 0
     for row in among:
+        if 2 * dropped > open_few:  # what is dropped has no say: its postings go
+            open_few, dropped = open_few - dropped, 0
+            for token in range(len(ends)):
+                to = heads[token]
+                for at in range(heads[token], ends[token]):
+                    if witness[few[post_few[at]]] < 0:
+                        post_few[to], post_rest[to] = post_few[at], post_rest[at]
+                        to += 1
+                ends[token] = to
         asked = slots[row] >= 0
         if asked and witness[row] >= 0:
             continue
@@ -356,11 +367,11 @@ def walk_rows(
             group, place, token = groups[index], places[index], tokens[index]
             if group > m - least:
                 break
-            if heads[token] == heads[token + 1]:
+            if heads[token] == ends[token]:
                 continue
             if last < first:
                 _, first, last = fill_needs(threshold, m, needs)
-            for at in range(heads[token], heads[token + 1]):
+            for at in range(heads[token], ends[token]):
                 rest = np.int64(post_rest[at])
                 slot = post_few[at]
                 if seen[slot] == row or not _may_reach(rest, m, group, place, needs):
@@ -387,6 +398,7 @@ def walk_rows(
                             keep[row], witness[row] = False, other
                         else:
                             witness[other] = row
+                            dropped += 1
             clear_places(flat, start, end, local)
         for length in range(first, last + 1):
             needs[length] = UNREACHABLE
