@@ -131,8 +131,11 @@ def _near(seen: Seen, left: Index, passing: Index, threshold: float, before: Dec
         return rivals < 0, rivals
 
     def around(few: Index, among: Index) -> tuple[Index, Index]:
-        slots, found = pairs(signatures[among], signatures[few], similarity)
-        apart = few[slots] != among[found]
-        return few[slots][apart], among[found][apart]
+        # among nearly all rows: to leave the others out before would copy them all
+        slots, found = pairs(signatures, signatures[few], similarity)
+        has_a_say = np.zeros(len(signatures), np.bool_)
+        has_a_say[among] = True
+        apart = (few[slots] != found) & has_a_say[found]
+        return few[slots][apart], found[apart]
 
     return decide(seen.keys[passing[left]], before, anew, by_pairs(around)), lambda: by_pairs(around)
