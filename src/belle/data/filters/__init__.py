@@ -23,11 +23,13 @@ from belle.data.filters.row import Filter
 from belle.data.filters.script import foreign_input, mixed_script, not_chinese, traditional
 from belle.data.filters.task import blacklist, blacklist_of, input_missing, unanswerable
 from belle.data.filters.teacher import asks_back, gpt_self_reference, refusal
+from belle.filter_names import parse
 
 __all__ = [
     "FILTERS",
     "Filter",
     "blacklist_of",
+    "named",
     "not_utf8",
     "output_too_long",
     "output_too_short",
@@ -57,3 +59,16 @@ FILTERS: dict[str, Filter] = {
     "personal_data": personal_data,
 }
 """The filters that a recipe can name; those of lengths, UTF-8 and duplicates always apply."""
+
+
+def named(text: str) -> Filter:
+    """Make the filter that a recipe names, with its value if it has one: ``refusal``, ``input_too_long:500``.
+
+    Raises:
+        ValueError: there is none, or its value is none that it can have.
+    """
+    spec = parse(text)
+    if spec.chars is not None:
+        field, _, side = spec.name.partition("_too_")
+        return (too_short if side == "short" else too_long)(field, spec.chars)
+    return blacklist_of(spec.words) if spec.words else FILTERS[spec.name]
