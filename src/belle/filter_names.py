@@ -56,8 +56,8 @@ def parse(text: str) -> Spec:
     wrong = [word for word in words if not _WORD.fullmatch(word) or "${" in word]
     if wrong:
         raise ValueError(
-            f"{name} takes words divided by commas, as {name}:图片,链接 (no line end and no ${{ in a word, no space at its "
-            f"ends); found {wrong[0]!r}"
+            f"{name} takes words divided by commas, as {name}:图片,链接 (no line end and no ${{ in a word, "
+            f"no space at its ends); found {wrong[0]!r}"
         )
     return Spec(name, words=tuple(dict.fromkeys(words)))
 

@@ -147,7 +147,7 @@ def _check_filters(names: list[str]) -> None:
             "; ".join(faults),
             where="clean.filters",
             cause="a slip of the pen, or a reason that always applies (lengths, duplicates, novelty)",
-            fix=f"choose from: {', '.join(library.FILTERS)}; or one with a value, as input_too_long:500",
+            fix="take a name that docs/filters.md has, or one with a value, as input_too_long:500",
         )
     try:
         no_name_twice(names)

@@ -67,7 +67,7 @@ def _sum(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
 def _rounded(values: npt.NDArray[np.float64], largest: int) -> npt.NDArray[np.float64]:
     """Values as whole numbers, the largest of them ``largest``; zeros stay zeros."""
     most = float(np.abs(values).max(initial=0.0))
-    return np.asarray(np.rint(values * (largest / most)), np.float64) if most else values
+    return np.rint(values * (largest / most)).astype(np.float64) if most else values
 
 
 def _signs(width: int, size: int) -> npt.NDArray[np.float64]:
