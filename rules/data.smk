@@ -116,6 +116,56 @@ rule import_dataset:
         )
 
 
+rule mix:
+    input:
+        rows=registry.path("data/raw/{set}.jsonl", set="datasets.{dataset}.sets"),
+        reports=registry.path(
+            "data/raw/{set}.report.json", set="datasets.{dataset}.sets"
+        ),
+    output:
+        rows="data/raw/{dataset}.jsonl",
+        report="data/raw/{dataset}.report.json",
+    log:
+        "logs/mix-{dataset}.log",
+    wildcard_constraints:
+        dataset=registry.names("datasets", kind="mixed"),
+    params:
+        names=params.mixed_sets,
+    shell:
+        stage(
+            "belle mix {output.rows} {output.report} {input.rows} --names {params.names} --reports {input.reports}"
+        )
+
+
+# What was said of a row lies in .belle/memory, outside of every output: a model reads each row once.
+rule weigh:
+    input:
+        rows="data/raw/{dataset}.jsonl",
+        base=registry.path("models/{base}", base="weighers.{weigher}.base"),
+        reference=registry.path("{path}", path="weighers.{weigher}.reference"),
+    output:
+        weights=directory("data/weighed/{weigher}/{dataset}"),
+        report=metric("data/weighed/{weigher}/{dataset}.report.json"),
+    log:
+        "logs/weigh-{weigher}-{dataset}.log",
+    wildcard_constraints:
+        weigher=registry.names("weighers"),
+    threads: needs.weigh_threads
+    resources:
+        gpus=needs.weigh_gpus,
+        gpu=needs.weigh_gpu,
+        gpu_memory_gb=needs.weigh_gpu_memory_gb,
+        disk_gb=needs.weigh_disk_gb,
+        mem_mb=needs.weigh_mem_mb,
+    params:
+        settings=registry.settings("weigh", "weighers.{weigher}"),
+    shell:
+        stage(
+            "belle weigh {input.rows} {input.base} {input.reference:q} {output.weights} {output.report}"
+            " .belle/memory/weigh-{wildcards.weigher}-{wildcards.dataset} {params.settings}"
+        )
+
+
 # What it saw and decided lies in .belle/memory, outside of every output: after an edit only new rows are looked at.
 rule clean:
     input:
@@ -123,6 +173,7 @@ rule clean:
         evals=registry.through(
             "clean", "datasets.{dataset}", "decontaminate", "evals.{name}.path"
         ),
+        weighed=registry.given(params.weights_of),
     output:
         rows="data/clean/{dataset}.jsonl",
         report=metric("data/clean/{dataset}.report.json"),
@@ -135,7 +186,7 @@ rule clean:
     shell:
         stage(
             "belle clean {input.rows} {output.rows} {output.report} {output.rejects} {output.page}"
-            " .belle/memory/clean-{wildcards.dataset} {input.evals:q} {params.settings}"
+            " .belle/memory/clean-{wildcards.dataset} {input.evals:q} --weighed {input.weighed} {params.settings}"
         )
 
 

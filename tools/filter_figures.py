@@ -175,6 +175,9 @@ Written by `python tools/filter_figures.py`; a test fails when it is stale.
 A row goes under the first name in the recipe's order that holds. `output_too_short`, `output_too_long` and
 `not_utf8` always apply. Filters look at one row; conversations are shown to them pair by pair.
 
+Some take a value behind a colon: `instruction_too_short:4`, `instruction_too_long:300` and `input_too_long:2000` a
+number of characters, `blacklist:图片,链接` words of your own in the place of BELLE's. A reason is the name alone.
+
 ## How often they are right
 
 Measured on {len(rows)} rows in `{SAMPLE}`, written for this purpose in the 12 instruction

@@ -17,12 +17,14 @@ from belle.entries import (
     GeneratedDataset,
     HubBase,
     LocalDataset,
+    MixedDataset,
     PublishedDataset,
     ReleasedModel,
     ScratchBase,
     Table,
     Text,
     TrainedModel,
+    Weigher,
 )  # fmt: skip
 from belle.errors import InputError
 from belle.params import Params
@@ -36,7 +38,7 @@ RESERVED_ENDINGS = ("-gptq", "-enc")
 """Endings that rules add to a model's name, so no entry may carry them."""
 
 
-_POSSIBLE_KIND = re.compile(r"^(generated|asked|published|local|scratch|hub|trained|released)$")
+_POSSIBLE_KIND = re.compile(r"^(generated|asked|published|local|mixed|scratch|hub|trained|released)$")
 
 
 def _close(word: str, known: list[str]) -> str:
@@ -58,7 +60,7 @@ def _fields_at(raw: Any, path: list[str]) -> list[str]:
         }  # fmt: skip
         model = kinds.get(kind)
     elif path:
-        registry = {"evals": Eval, "tables": Table, "categories": Categories, "texts": Text}
+        registry = {"evals": Eval, "tables": Table, "categories": Categories, "texts": Text, "weighers": Weigher}
         model = {**SECTIONS, **registry, "pace": Pace, "budget": Budget}.get(path[0])
     return list(model.model_fields) if model else []
 
@@ -91,6 +93,13 @@ def _reference_faults(params: Params) -> list[tuple[list[str], str]]:
             known(["datasets", name, "generate"], dataset.generate, "recipe of generate", list(params.generate))
         if isinstance(dataset, AskedDataset):
             known(["datasets", name, "ask"], dataset.ask, "recipe of ask", list(params.ask))
+        if isinstance(dataset, MixedDataset):
+            for part in dataset.sets:
+                known(["datasets", name, "sets"], part, "dataset", list(params.datasets))
+                if isinstance(params.datasets.get(part), MixedDataset):
+                    faults.append((["datasets", name, "sets"], f"{part} is mixed itself: name its sets"))
+            if twice := sorted({part for part in dataset.sets if dataset.sets.count(part) > 1}):
+                faults.append((["datasets", name, "sets"], f"named twice: {', '.join(twice)}"))
         known(["datasets", name, "clean"], dataset.clean, "recipe of clean", list(params.clean))
     for name, recipe in params.ask.items():
         if recipe.kind == "multiturn" and recipe.tasks != 1:
@@ -104,6 +113,10 @@ def _reference_faults(params: Params) -> list[tuple[list[str], str]]:
     for name, cleaning in params.clean.items():
         for eval_name in cleaning.decontaminate:
             known(["clean", name, "decontaminate"], eval_name, "evaluation set", list(params.evals))
+        faults += _weight_faults(params, name)
+    for name, weigher in params.weighers.items():
+        known(["weighers", name, "base"], weigher.base, "base or model", weights)
+        known(["weighers", name, "weigh"], weigher.weigh, "recipe of weigh", list(params.weigh))
     for name, base in params.bases.items():
         if isinstance(base, ScratchBase):
             known(["bases", name, "corpus"], base.corpus, "recipe of corpus", list(params.corpus))
@@ -141,6 +154,27 @@ def _reference_faults(params: Params) -> list[tuple[list[str], str]]:
     return faults
 
 
+def _weight_faults(params: Params, name: str) -> list[tuple[list[str], str]]:
+    """What is wrong with what a recipe of clean asks of a model."""
+    recipe = params.clean[name]
+    asks = bool(recipe.max_perplexity or recipe.max_answer_perplexity or recipe.perplexity_cut)
+    asks = asks or recipe.semantic_threshold <= 1
+    place = ["clean", name, "weigher"]
+    if not recipe.weigher:
+        what = "max_perplexity, max_answer_perplexity, perplexity_cut or semantic_threshold is set: name an entry of "
+        return [(place, f"{what}`weighers:`, or set them to 0, 0, 0 and over 1")] if asks else []
+    if recipe.weigher not in params.weighers:
+        return [(place, f"unknown weigher {recipe.weigher!r}{_close(recipe.weigher, list(params.weighers))}")]
+    faults = []
+    if not asks:
+        faults.append((place, "no limit asks for its weights: leave it empty, or set one"))
+    behind = params.datasets_behind(params.weighers[recipe.weigher].base)
+    for dataset, entry in params.datasets.items():
+        if entry.clean == name and dataset in behind:
+            faults.append((place, f"its model is trained on {dataset}, whose rows it would weigh first"))
+    return faults
+
+
 def load(path: Path = Path("params.yaml")) -> Params:
     """Load and check params.yaml.
 
@@ -168,7 +202,13 @@ def load_overridden(path: Path, overrides: dict[str, Any], checkout: str) -> tup
         InputError: values refused, all in one message.
     """
     raw = strict_yaml.load(path)
-    for section, field in (("datasets", "seeds"), ("datasets", "path"), ("evals", "path"), ("sft", "deepspeed")):
+    for section, field in (
+        ("datasets", "seeds"),
+        ("datasets", "path"),
+        ("evals", "path"),
+        ("weighers", "reference"),
+        ("sft", "deepspeed"),
+    ):
         for entry in raw[section].values():
             if _of_checkout(path.parent, entry.get(field), set(raw["evalset"])):
                 entry[field] = f"{checkout}/{entry[field]}"

@@ -62,6 +62,22 @@ class LocalDataset(Section):
     clean: str
 
 
+class MixedDataset(Section):
+    """Several data sets of the registry put end to end, in this order; of equal rows the first is kept."""
+
+    kind: Literal["mixed"]
+    sets: Annotated[list[str], Field(min_length=2)]
+    clean: str
+
+
+class Weigher(Section):
+    """A model that weighs rows for cleaning; ``reference`` are seed tasks, on which it learns what is usual."""
+
+    base: str
+    reference: Annotated[str, Field(min_length=1)]
+    weigh: str
+
+
 class Text(Section):
     """Documents for pretraining: raw ones, what good ones are like, and how they are cleaned."""
 
@@ -135,6 +151,8 @@ class Categories(Section):
     classifier: str
 
 
-Dataset = Annotated[GeneratedDataset | AskedDataset | PublishedDataset | LocalDataset, Field(discriminator="kind")]
+Dataset = Annotated[
+    GeneratedDataset | AskedDataset | PublishedDataset | LocalDataset | MixedDataset, Field(discriminator="kind")
+]
 BaseEntry = Annotated[ScratchBase | HubBase, Field(discriminator="kind")]
 Model = Annotated[TrainedModel | ReleasedModel, Field(discriminator="kind")]

@@ -98,6 +98,34 @@ class Needs:
         """The model and two checkpoints with their optimizer states."""
         return round(self._billions(wildcards.model) * (WEIGHTS + 2 * (WEIGHTS + OPTIMIZER)))
 
+    def _weigher_billions(self, wildcards: Any) -> float:
+        return self._billions(self.params.weighers[wildcards.weigher].base)
+
+    def weigh_threads(self, wildcards: Any) -> int:
+        """Threads of weighing rows, as its recipe says."""
+        return self.params.weigh[self.params.weighers[wildcards.weigher].weigh].threads
+
+    def weigh_gpus(self, wildcards: Any) -> int:
+        """GPUs that weighing rows takes."""
+        return 1 if self._weigher_billions(wildcards) else 0
+
+    def weigh_gpu(self, wildcards: Any) -> int | None:
+        """The same by the name that Snakemake's executors read; None where no GPU is asked for."""
+        return self.weigh_gpus(wildcards) or None
+
+    def weigh_mem_mb(self, wildcards: Any) -> int:
+        """Main memory of weighing rows: the weights on their way to the GPU."""
+        return PROCESS_MB + round(self._weigher_billions(wildcards) * WEIGHTS * 1000)
+
+    def weigh_gpu_memory_gb(self, wildcards: Any) -> int:
+        """Weights, the states of every layer of one row, and its logits over the vocabulary."""
+        size = self._weigher_billions(wildcards)
+        return round(size * WEIGHTS + 2) if size else 0
+
+    def weigh_disk_gb(self, wildcards: Any) -> int:
+        """Arrays of the rows and what is kept of them: 600 bytes a row each, of 3.5 million rows."""
+        return 4 if self._weigher_billions(wildcards) else 0
+
     def gptq_gpu_memory_gb(self, wildcards: Any) -> int:
         """Memory for one layer at a time."""
         size = self._billions(wildcards.model)

@@ -17,10 +17,12 @@ from belle.entries import (
     Categories,
     Dataset,
     Eval,
+    MixedDataset,
     Model,
     Table,
     Text,
     TrainedModel,
+    Weigher,
 )  # fmt: skip
 from belle.settings import (
     Answer,
@@ -41,6 +43,7 @@ from belle.settings import (
     Section,
     Sft,
     Webtext,
+    Weigh,
 )  # fmt: skip
 
 
@@ -55,6 +58,7 @@ class Params(Section):
     tables: dict[Name, Table]
     categories: dict[Name, Categories]
     texts: dict[Name, Text]
+    weighers: dict[Name, Weigher]
     corpus: dict[Name, Corpus]
     evalset: dict[Name, Evalset]
     generate: dict[Name, Generate]
@@ -62,6 +66,7 @@ class Params(Section):
     label: dict[Name, Label]
     classifier: dict[Name, Classifier]
     clean: dict[Name, Clean]
+    weigh: dict[Name, Weigh]
     webtext: dict[Name, Webtext]
     clean_text: dict[Name, CleanText]
     base: dict[Name, Base]
@@ -80,6 +85,18 @@ class Params(Section):
         """The data sets of every kind but Self-Instruct that the offline teacher is asked for."""
         asked = {name: entry for name, entry in self.datasets.items() if isinstance(entry, AskedDataset)}
         return [name for name, entry in asked.items() if self.ask[entry.ask].base_url == "offline"]
+
+    def mixed_sets(self, wildcards: Any) -> list[str]:
+        """The sets that a mixed data set is made of, in their order."""
+        entry = self.datasets[wildcards.dataset]
+        return list(entry.sets) if isinstance(entry, MixedDataset) else []
+
+    def weights_of(self, wildcards: Any) -> list[tuple[str, list[str]]]:
+        """What a model said of a data set's rows, where its recipe names one, and the keys that chose it."""
+        entry = self.datasets[wildcards.dataset]
+        weigher = self.clean[entry.clean].weigher
+        keys = [f"datasets.{wildcards.dataset}.clean", f"clean.{entry.clean}.weigher"]
+        return [(f"data/weighed/{weigher}/{wildcards.dataset}", keys)] if weigher else []
 
     def offline_categories(self) -> list[tuple[str, str]]:
         """Classifiers that the offline teacher labels rows for, each with the data set that it is for."""

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from belle.filter_names import checked, no_name_twice
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$", max_length=60)]
 OneLine = Annotated[str, Field(pattern=r"^[^\n]*$")]
@@ -16,6 +18,8 @@ Fraction = Annotated[float, Field(ge=0, le=1)]
 PositiveInt = Annotated[int, Field(ge=1)]
 Count = Annotated[int, Field(ge=0)]
 PositiveFloat = Annotated[float, Field(gt=0)]
+FilterName = Annotated[str, AfterValidator(checked)]
+"""A filter, with its value where it takes one: see ``belle.filter_names``."""
 BaseUrl = Annotated[str, Field(pattern=r"^(offline|https?://\S+)$")]
 
 
@@ -96,9 +100,12 @@ class Classifier(Section):
 
 
 class Clean(Section):
-    """Which filters a raw row must pass, what it must not overlap with, and how new it must be."""
+    """Which filters a raw row must pass, what it must not overlap with, how new it must be, and how it must weigh.
 
-    filters: list[str]
+    ``weigher`` names an entry of the registry, or is empty: then nothing that asks a model is asked for.
+    """
+
+    filters: Annotated[list[FilterName], AfterValidator(no_name_twice)]
     decontaminate: list[Name]
     contamination_share: Fraction
     contamination_text_share: Fraction
@@ -108,6 +115,26 @@ class Clean(Section):
     novelty_threshold: Annotated[float, Field(gt=0, le=2)]
     min_output_chars: Count
     max_output_chars: PositiveInt
+    weigher: Annotated[str, Field(pattern=r"^([a-z0-9]+(-[a-z0-9]+)*)?$")]
+    max_perplexity: Annotated[float, Field(ge=0)]
+    max_answer_perplexity: Annotated[float, Field(ge=0)]
+    perplexity_cut: Annotated[float, Field(ge=0, lt=1)]
+    semantic_threshold: Annotated[float, Field(gt=0, le=2)]
+
+
+class Weigh(Section):
+    """How a base model weighs rows: how much of one it reads at a time, and what a row's vector is made of.
+
+    Of a row's vector ``answer_weight`` is the answer's share, and ``layer`` the layer whose states it is the mean of
+    (0: the embeddings).
+    """
+
+    max_length: Annotated[int, Field(ge=2)]
+    layer: Count
+    answer_weight: Fraction
+    dimensions: Annotated[int, Field(ge=8, le=1024)]
+    bf16: bool
+    threads: PositiveInt
 
 
 class Webtext(Section):
@@ -251,6 +278,7 @@ SECTIONS: dict[str, type[Section]] = {
     "label": Label,
     "classifier": Classifier,
     "clean": Clean,
+    "weigh": Weigh,
     "webtext": Webtext,
     "clean_text": CleanText,
     "base": Base,

@@ -153,12 +153,36 @@ def clean(args: Arguments) -> None:
 
     given = keywords(args, sections.Clean)
     names = given.pop("decontaminate")
+    if len(args.weighed) > 1:
+        raise InputError(f"{len(args.weighed)} folders of weights, one at most is meant", where="command line")
     if len(names) != len(args.evals):
         raise InputError(f"{len(args.evals)} evaluation sets for {len(names)} names", where="command line")
     clean(
         raw=args.raw, out=args.out, report=args.report, rejects=args.rejects, page=args.page,
         remembered=args.remembered,
-        evals=dict(zip(names, args.evals, strict=True)), workers=len(os.sched_getaffinity(0)), **given,
+        evals=dict(zip(names, args.evals, strict=True)), workers=len(os.sched_getaffinity(0)),
+        weighed=Path(args.weighed[0]) if args.weighed else None, **given,
+    )  # fmt: skip
+
+
+def mix(args: Arguments) -> None:
+    """Put raw data sets end to end as one; every row keeps its id and is told its set."""
+    from belle.data.mix import mix
+
+    mix(
+        out=args.out, report=args.report, raws=args.raws, reports=[Path(path) for path in args.reports],
+        names=args.names,
+    )  # fmt: skip
+
+
+def weigh(args: Arguments) -> None:
+    """Let a base model read every raw row: how likely it is, and where it lies among others; resumes after a kill."""
+    numeric_environment(args.threads)
+    from belle.data.weigh import weigh
+
+    weigh(
+        raw=args.raw, base=args.base, reference=args.reference, out=args.out, report=args.report,
+        remembered=args.remembered, **keywords(args, sections.Weigh),
     )  # fmt: skip
 
 
@@ -265,7 +289,9 @@ STAGES: dict[str, tuple[Command, str]] = {
     "fetch_model": (fetch_model, "hub= out --revision="),
     "generate": (generate, "seeds prompt out report --ledger"),
     "ask": (ask, "seeds prompts out report --ledger"),
-    "clean": (clean, "raw out report rejects page remembered evals?"),
+    "clean": (clean, "raw out report rejects page remembered evals? --weighed*"),
+    "mix": (mix, "out report raws* --names* --reports*"),
+    "weigh": (weigh, "raw base reference out report remembered"),
     "label": (label, "rows_of prompts out report --ledger"),
     "classifier": (classifier, "labels out report"),
     "categorise": (categorise, "raw model out report"),

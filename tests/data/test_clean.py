@@ -188,7 +188,7 @@ def test_no_row_left_is_a_report_too(run):
     [
         (
             {"filters": ["refusal", "refussal", "no"]},
-            r"'refussal', 'no'(?s:.*)choose from: instruction_empty, output_empty",
+            r"'refussal'; did you mean 'refusal'\?; unknown filter 'no'(?s:.*)instruction_empty, output_empty",
         ),
         ({"filters": ["refusal", "refusal"]}, "named twice: refusal"),
         ({"compare": "output"}, "instruction or instruction.input, found 'output'"),

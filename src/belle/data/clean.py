@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from belle.data import filters as library
-from belle.data.cleaning import memory
-from belle.data.cleaning.chain import STEPS, Chain, decided
+from belle.data.cleaning import memory, weights
+from belle.data.cleaning.chain import Chain, decided
 from belle.data.cleaning.looking import Looking
 from belle.data.cleaning.raw import mapped, rows_of
 from belle.data.cleaning.writing import report as report_of
@@ -17,6 +17,7 @@ from belle.data.cleaning.writing import write_rejects, write_rows
 from belle.data.report.page import html
 from belle.errors import InputError
 from belle.files import atomic_file, require_file, sha256_of
+from belle.filter_names import no_name_twice
 
 COMPARE = ("instruction", "instruction+input")
 """The texts between which novelty can be measured."""
@@ -39,16 +40,23 @@ def clean(
     contamination_share: float = 0.5,
     contamination_text_share: float = 0.8,
     contamination_run: int = 50,
+    weighed: Path | None = None,
+    weigher: str = "",
+    max_perplexity: float = 0.0,
+    max_answer_perplexity: float = 0.0,
+    perplexity_cut: float = 0.0,
+    semantic_threshold: float = 2.0,
     remembered: Path | None = None,
     workers: int = 1,
 ) -> None:
     """Write the rows of ``raw`` that pass, unchanged and in order, and a report of all that did not.
 
     A row is dropped for the first reason that holds: the named filters in their order, ``output_too_short``,
-    ``output_too_long``, ``not_utf8``, ``contaminated`` (it overlaps with an evaluation row), ``exact_duplicate``
-    (instruction, input and output came before, but for white space and full or half width), ``near_duplicate``,
-    ``not_novel``. So rows in = rows out + the sum of the reasons. Of a conversation each question and its answer must
-    pass the filters.
+    ``output_too_long``, ``not_utf8``, ``contaminated`` (it overlaps with an evaluation row), ``high_perplexity`` (a
+    base model finds it too unlikely), ``exact_duplicate`` (instruction, input and output came before, but for white
+    space and full or half width), ``near_duplicate``, ``semantic_duplicate`` (a base model sees the same in a row kept
+    before), ``not_novel``. So rows in = rows out + the sum of the reasons. Of a conversation each question and its
+    answer must pass the filters.
 
     Args:
         raw: JSON Lines with ``id``, and ``instruction, input, output`` or ``conversations``; further keys are carried
@@ -58,7 +66,7 @@ def clean(
             and ``classes`` before and after.
         rejects: the dropped rows, each with its ``reason``.
         page: the report as HTML, with pictures.
-        filters: names in ``belle.data.filters.FILTERS``.
+        filters: names in ``belle.data.filters.FILTERS``, or with a value (``belle.filter_names``).
         compare: the text for novelty: ``instruction`` or ``instruction+input``.
         novelty_threshold: ROUGE-L F1 with any row kept before from which on a row is not novel. 1 leaves one
             row of each text; over 1 switches novelty off.
@@ -69,6 +77,13 @@ def clean(
         contamination_share, contamination_text_share, contamination_run: the share of an evaluation question, the
             share of a row's text, and the length of a passage in characters from which on that is too much (see
             ``belle.data.contamination``).
+        weighed: what the stage ``weigh`` wrote of these rows; without it nothing is asked that needs it.
+        weigher: the name of the model that weighed them, for the report.
+        max_perplexity, max_answer_perplexity: the highest perplexity of a token of the row, and of its answer given the
+            question; 0 switches a limit off.
+        perplexity_cut: the share of the rows that pass everything before that goes, the most unlikely first; 0 is none.
+        semantic_threshold: cosine of a row's vector with that of any row kept before from which on it is a duplicate;
+            over 1 switches that off.
         remembered: where to keep what was seen and decided, so that a changed set costs in proportion to the change;
             no output depends on it.
         workers: how many processes look at rows; no output depends on it.
@@ -86,8 +101,11 @@ def clean(
             ("share", contamination_share), ("text_share", contamination_text_share), ("run", contamination_run),
         ),
     )  # fmt: skip
-    chain = Chain(near_duplicate_threshold, novelty_threshold)
-    names = [*looking.reasons(), *STEPS]
+    limits = weights.Limits(max_perplexity, max_answer_perplexity, perplexity_cut)
+    chain = Chain(near_duplicate_threshold, novelty_threshold, semantic_threshold, limits)
+    _check_weights(weighed, weigher, limits, semantic_threshold)
+    steps = chain.steps()
+    names = [*looking.reasons(), *steps]
     require_file(raw, "raw rows")
     for path in (evals or {}).values():
         require_file(path, "evaluation set")
@@ -98,11 +116,17 @@ def clean(
     before = memory.load(remembered, made_by) if remembered else None
     with mapped(raw) as view:
         seen = rows_of(raw, view, looking, before[0] if before else None, workers)
-        dropped, rivals, decisions = decided(seen, chain, before[1] if before else {})
-        reasons = np.where(dropped > 0, dropped + (len(names) - len(STEPS)), seen.reasons).astype(np.uint8)
+        of_rows = weights.of_rows(weighed, raw, seen) if weighed else None
+        dropped, rivals, decisions = decided(seen, chain, before[1] if before else {}, of_rows)
+        reasons = np.where(dropped > 0, dropped + (len(names) - len(steps)), seen.reasons).astype(np.uint8)
         write_rows(out, view, seen, reasons == 0)
-        write_rejects(rejects, view, seen, reasons, names)
+        said = dict[int, bytes]()
         summary = report_of(view, seen, reasons, rivals, names, list(evals or {}))
+        if of_rows is not None:
+            found = weights.report(of_rows, limits, semantic_threshold, reasons == 0)
+            summary["perplexity"] = {"weigher": weigher, **found}
+            said = weights.said_of(of_rows, np.flatnonzero(dropped == 1) if limits else np.zeros(0, np.int64))
+        write_rejects(rejects, view, seen, reasons, names, said)
     with atomic_file(report) as file:
         file.write(json.dumps(summary, ensure_ascii=False, indent=2) + "\n")
     with atomic_file(page) as file:
@@ -112,17 +136,41 @@ def clean(
 
 
 def _check_filters(names: list[str]) -> None:
-    unknown = [name for name in names if name not in library.FILTERS]
-    if unknown:
+    faults = []
+    for name in names:
+        try:
+            library.named(name)
+        except ValueError as fault:
+            faults.append(str(fault))
+    if faults:
         raise InputError(
-            f"unknown filter {', '.join(map(repr, unknown))}",
+            "; ".join(faults),
             where="clean.filters",
             cause="a slip of the pen, or a reason that always applies (lengths, duplicates, novelty)",
-            fix=f"choose from: {', '.join(library.FILTERS)}",
+            fix="take a name that docs/filters.md has, or one with a value, as input_too_long:500",
         )
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise InputError(f"named twice: {', '.join(twice)}", where="clean.filters", fix="name each filter once")
+    try:
+        no_name_twice(names)
+    except ValueError as fault:
+        raise InputError(str(fault), where="clean.filters", fix="name each filter once") from None
+
+
+def _check_weights(weighed: Path | None, weigher: str, limits: weights.Limits, semantic_threshold: float) -> None:
+    asked = bool(limits) or semantic_threshold <= 1
+    if asked == bool(weighed):
+        return
+    if asked:
+        raise InputError(
+            "a limit of perplexity or of meaning, and no weights of rows",
+            where="clean.weigher",
+            fix="name an entry of `weighers:`, or switch off max_perplexity, max_answer_perplexity, perplexity_cut (0)"
+            " and semantic_threshold (over 1)",
+        )
+    raise InputError(
+        f"rows are weighed{f' by {weigher}' if weigher else ''}, and nothing asks for their weights",
+        where="clean.weigher",
+        fix="set max_perplexity, max_answer_perplexity, perplexity_cut or semantic_threshold, or leave weigher empty",
+    )
 
 
 def _check_settings(compare: str, novelty: float, near: float, min_chars: int, max_chars: int) -> None:

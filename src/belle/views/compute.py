@@ -6,14 +6,15 @@ Training costs 6 FLOPs per parameter and token (arXiv 2001.08361), 8 where activ
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from belle import jsonl
-from belle.entries import AskedDataset, GeneratedDataset, HubBase, PublishedDataset, TrainedModel
+from belle.entries import AskedDataset, GeneratedDataset, HubBase, MixedDataset, PublishedDataset, TrainedModel
 from belle.params import Params
 from belle.views.graph import Step
-from belle.views.interval import NOTHING, Interval
+from belle.views.interval import NOTHING, Interval, total
 
 GPU = "A100 80 GB"
 PEAK_FLOPS = 312e12
@@ -52,6 +53,8 @@ class Compute:
         """What a stage takes; None where the number of rows cannot be told."""
         if not step.resources.get("gpus"):
             return NOTHING
+        if step.command == "weigh":
+            return self._weigh(step)
         model = step.wildcards["model"]
         size = self._parameters(model)
         if step.command == "sft":
@@ -72,8 +75,40 @@ class Compute:
             return KEPT_BY_CLEAN * self.params.generate[entry.generate].rows
         if isinstance(entry, AskedDataset):
             return KEPT_BY_CLEAN * self.params.ask[entry.ask].rows
+        if isinstance(entry, MixedDataset):
+            return self._of_sets(entry, self.rows)
         known = HUB_ROWS.get(entry.hub) if isinstance(entry, PublishedDataset) else None
         return KEPT_BY_CLEAN * known if known else None
+
+    def raw_rows(self, dataset: str) -> Interval | None:
+        """The raw rows of a data set: counted where they are here, else by its recipe."""
+        here = Path(f"data/raw/{dataset}.jsonl")
+        if here.exists():
+            return Interval.exactly(sum(1 for _ in jsonl.read(here)))
+        entry = self.params.datasets[dataset]
+        if isinstance(entry, GeneratedDataset):
+            return Interval.exactly(self.params.generate[entry.generate].rows)
+        if isinstance(entry, AskedDataset):
+            return Interval.exactly(self.params.ask[entry.ask].rows)
+        if isinstance(entry, MixedDataset):
+            return self._of_sets(entry, self.raw_rows)
+        known = HUB_ROWS.get(entry.hub) if isinstance(entry, PublishedDataset) else None
+        return Interval.exactly(known) if known else None
+
+    def _of_sets(self, entry: MixedDataset, rows: Callable[[str], Interval | None]) -> Interval | None:
+        parts = [rows(name) for name in entry.sets]
+        return None if None in parts else total([part for part in parts if part is not None])
+
+    def _weigh(self, step: Step) -> Interval | None:
+        """Reading rows once: two FLOPs a parameter and token."""
+        rows = self.raw_rows(step.wildcards["dataset"])
+        if rows is None:
+            return None
+        size = self._parameters(self.params.weighers[step.wildcards["weigher"]].base)
+        flops = rows * TOKENS_A_ROW * (2 * size)
+        return Interval(flops.mean / UTILISATION.mean, flops.low / UTILISATION.low, flops.high / UTILISATION.high) * (
+            1 / PEAK_FLOPS / 3600
+        )
 
     def _parameters(self, name: str) -> float:
         model = self.params.models.get(name.removesuffix("-gptq"))

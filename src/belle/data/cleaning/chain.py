@@ -1,4 +1,4 @@
-"""What a row is beside the rows before it: a row given twice, a near-duplicate, or not novel."""
+"""What a row is among the others: unlikely, or too like one before it in its words or in what it means."""
 
 from __future__ import annotations
 
@@ -12,10 +12,14 @@ from belle.data.cleaning.keepfirst import Decisions, Mask, Walk, by_pairs, decid
 from belle.data.cleaning.looking import WIDE
 from belle.data.cleaning.same import Index, first_seen
 from belle.data.cleaning.seen import Seen, cut, runs
+from belle.data.cleaning.weights import NO_LIMITS, Limits, keyed, unlikely
+from belle.data.weighing.folder import Weighed
 from belle.errors import InputError
 
-STEPS = ("exact_duplicate", "near_duplicate", "not_novel")
-"""Why a row is dropped for the sake of one before it, in the order in which it is looked at."""
+UNLIKELY, EXACT, NEAR, SEMANTIC, NOVEL = STEPS = (
+    "high_perplexity", "exact_duplicate", "near_duplicate", "semantic_duplicate", "not_novel",
+)  # fmt: skip
+"""Why a row is dropped for what it is among others, in the order in which it is looked at."""
 
 SAMPLED = 3
 """Of the rows that a step drops, how many of the first are told for whose sake."""
@@ -29,10 +33,21 @@ class Chain:
     Attributes:
         near_duplicate_threshold: Estimated Jaccard similarity of the rows' character shingles.
         novelty_threshold: ROUGE-L F1 of the compared texts.
+        semantic_threshold: Cosine of the rows' vectors.
+        limits: From which perplexity on a row is too unlikely.
     """
 
     near_duplicate_threshold: float
     novelty_threshold: float
+    semantic_threshold: float = 2.0
+    limits: Limits = NO_LIMITS
+
+    def steps(self) -> tuple[str, ...]:
+        """The steps that a report counts: those that ask a model only where one is asked."""
+        off = set() if self.limits else {UNLIKELY}
+        if self.semantic_threshold > 1:
+            off.add(SEMANTIC)
+        return tuple(step for step in STEPS if step not in off)
 
     def load(self) -> None:
         """Import what the steps need: a second at most, which a recipe without them is spared."""
@@ -41,25 +56,30 @@ class Chain:
             import belle.data.minhash.pairing
         if self.novelty_threshold <= 1:
             import belle.data.rouge.deciding
-            import belle.data.rouge.joining  # noqa: F401
+            import belle.data.rouge.joining
+        if self.semantic_threshold <= 1:
+            import belle.data.semantic.keeping  # noqa: F401
 
 
 def decided(
-    seen: Seen, chain: Chain, before: dict[str, Decisions]
+    seen: Seen, chain: Chain, before: dict[str, Decisions], weighed: Weighed | None = None
 ) -> tuple[npt.NDArray[np.uint8], Index, dict[str, Decisions]]:
-    """Decide all rows that pass by themselves.
+    """Decide all rows that pass by themselves; ``weighed`` says of each row what a model said of it.
 
     Returns:
-        For each row 0, or 1 + the number of the step (of ``STEPS``) that drops it [n]; the first kept row that it is
-        dropped for, of the first ``SAMPLED`` of each step, else -1 [n]; and what to give as ``before`` the next time.
+        For each row 0, or 1 + the number of the step (of ``chain.steps()``) that drops it [n]; the first kept row that
+        it is dropped for, of the first ``SAMPLED`` of each step, else -1 [n]; and what to give as ``before`` the next
+        time.
     """
     dropped, rivals = np.zeros(len(seen), np.uint8), np.full(len(seen), -1, np.int64)
     passing = seen.passing  # rows
     left: Index = np.arange(len(passing))  # of passing
     after: dict[str, Decisions] = {}
 
-    def drop(step: int, keep: Mask, walk: Walk) -> Index:
-        dropped[passing[left[~keep]]] = 1 + step
+    steps = chain.steps()
+
+    def drop(step: str, keep: Mask, walk: Walk) -> Index:
+        dropped[passing[left[~keep]]] = 1 + steps.index(step)
         few = np.flatnonzero(~keep)[:SAMPLED]
         if len(few):
             # Which witness stands in the decisions depends on what was edited before; the first is always the same.
@@ -69,16 +89,24 @@ def decided(
             rivals[passing[left[few]]] = passing[left[first[few]]]
         return left[keep]
 
-    first = first_seen(seen.digests)
-    left = drop(0, first == left, lambda few, keep: (keep, first))
+    if weighed is not None and chain.limits:
+        out = unlikely(weighed, passing, chain.limits)
+        dropped[passing[out]] = 1 + steps.index(UNLIKELY)
+        left = left[~out]
+    first = first_seen(seen.digests[left])
+    left = drop(EXACT, first == np.arange(len(left)), lambda few, keep: (keep, first))
     if chain.near_duplicate_threshold <= 1:
-        found, walk = _near(seen, left, passing, chain.near_duplicate_threshold, before.get(STEPS[1]))
-        after[STEPS[1]] = found
-        left = drop(1, found.keep, walk())
+        found, walk = _near(seen, left, passing, chain.near_duplicate_threshold, before.get(NEAR))
+        after[NEAR] = found
+        left = drop(NEAR, found.keep, walk())
+    if weighed is not None and chain.semantic_threshold <= 1:
+        found, walk = _same_meaning(seen, passing[left], weighed, chain.semantic_threshold, before.get(SEMANTIC))
+        after[SEMANTIC] = found
+        left = drop(SEMANTIC, found.keep, walk())
     if chain.novelty_threshold <= 1:
-        found, walk = _novel(seen, left, passing, chain.novelty_threshold, before.get(STEPS[2]))
-        after[STEPS[2]] = found
-        drop(2, found.keep, walk())
+        found, walk = _novel(seen, left, passing, chain.novelty_threshold, before.get(NOVEL))
+        after[NOVEL] = found
+        drop(NOVEL, found.keep, walk())
     return dropped, rivals, after
 
 
@@ -139,3 +167,21 @@ def _near(seen: Seen, left: Index, passing: Index, threshold: float, before: Dec
         return few[slots][apart], found[apart]
 
     return decide(seen.keys[passing[left]], before, anew, by_pairs(around)), lambda: by_pairs(around)
+
+
+def _same_meaning(seen: Seen, rows: Index, weighed: Weighed, threshold: float, before: Decisions | None) -> _Decided:
+    from belle.data.semantic.keeping import keep_first, pairs
+    from belle.data.semantic.similarity import Semantic
+
+    similarity = Semantic(threshold)
+    vectors = np.asarray(weighed.vectors)[rows]
+
+    def anew() -> tuple[Mask, Index]:
+        rivals = keep_first(vectors, similarity)
+        return rivals < 0, rivals
+
+    def around(few: Index, among: Index) -> tuple[Index, Index]:
+        return pairs(vectors, few, among, similarity)
+
+    keys = keyed(seen.keys[rows], vectors)  # another model gives the same row another vector
+    return decide(keys, before, anew, by_pairs(around)), lambda: by_pairs(around)

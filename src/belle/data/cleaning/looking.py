@@ -73,7 +73,7 @@ class Looking:
     """How rows are looked at: a recipe's settings, as plain values that travel to worker processes.
 
     Attributes:
-        filters: Names in ``belle.data.filters.FILTERS``, in their order.
+        filters: As ``belle.data.filters.named`` takes them, in their order.
         compare: The text that novelty compares: ``instruction`` or ``instruction+input``.
         min_output_chars, max_output_chars: Limits of an output.
         tokens: Whether novelty will ask for tokens.
@@ -93,7 +93,7 @@ class Looking:
 
     def reasons(self) -> list[str]:
         """What the numbers of ``Looked.reasons`` from 1 on mean."""
-        return [*self.filters, *_ALWAYS]
+        return [*(text.partition(":")[0] for text in self.filters), *_ALWAYS]
 
 
 class RowFault(Exception):
@@ -160,7 +160,7 @@ class Looker:
         names = {name: number for number, name in enumerate(looking.reasons(), 1)}
         least, most = looking.min_output_chars, looking.max_output_chars
         self._steps: list[library.Filter] = [
-            *(library.FILTERS[name] for name in looking.filters),
+            *(library.named(text) for text in looking.filters),
             library.output_too_short(least),
             library.output_too_long(most),
         ]

@@ -37,13 +37,23 @@ def write_rows(path: Path, view: View, seen: Seen, keep: Mask) -> int:
     return len(rows)
 
 
-def write_rejects(path: Path, view: View, seen: Seen, reasons: npt.NDArray[np.uint8], names: list[str]) -> None:
-    """Write every dropped row with ``reason`` as its first key."""
+def write_rejects(
+    path: Path, view: View, seen: Seen, reasons: npt.NDArray[np.uint8], names: list[str], said: dict[int, bytes]
+) -> None:
+    """Write every dropped row with ``reason`` as its first key, and then what else is ``said`` of it."""
     heads = [b'{"reason": "%s", ' % name.encode() for name in ["", *names]]
     rows = np.flatnonzero(reasons)
-    spans = zip(reasons[rows].tolist(), seen.starts[rows].tolist(), seen.sizes[rows].tolist(), strict=True)
+    spans = zip(
+        rows.tolist(), reasons[rows].tolist(), seen.starts[rows].tolist(), seen.sizes[rows].tolist(), strict=True
+    )
     with atomic_file(path, "wb") as file:
-        _write(file, (heads[reason] + view[start + 1 : start + size] + b"\n" for reason, start, size in spans))
+        _write(
+            file,
+            (
+                heads[reason] + said.get(row, b"") + view[start + 1 : start + size] + b"\n"
+                for row, reason, start, size in spans
+            ),
+        )
 
 
 def _write(file: Any, pieces: Iterator[bytes]) -> None:

@@ -25,6 +25,7 @@ from belle.data.filters.script import foreign_input, mixed_script, not_chinese, 
 from belle.data.filters.suspects import Columns, Suspects, output_longer, output_shorter
 from belle.data.filters.task import blacklist, blacklist_of, input_missing, unanswerable
 from belle.data.filters.teacher import asks_back, gpt_self_reference, refusal, refusal_suspects
+from belle.filter_names import parse
 
 __all__ = [
     "FILTERS",
@@ -33,6 +34,7 @@ __all__ = [
     "Filter",
     "Suspects",
     "blacklist_of",
+    "named",
     "not_utf8",
     "output_longer",
     "output_shorter",
@@ -71,3 +73,16 @@ SUSPECTS: dict[str, Suspects] = {
     "mojibake": mojibake_suspects,
 }
 """Of some filters, which of many rows they may drop: they need not be asked of the others."""
+
+
+def named(text: str) -> Filter:
+    """Make the filter that a recipe names, with its value if it has one: ``refusal``, ``input_too_long:500``.
+
+    Raises:
+        ValueError: there is none, or its value is none that it can have.
+    """
+    spec = parse(text)
+    if spec.chars is not None:
+        field, _, side = spec.name.partition("_too_")
+        return (too_short if side == "short" else too_long)(field, spec.chars)
+    return blacklist_of(spec.words) if spec.words else FILTERS[spec.name]

@@ -50,8 +50,10 @@ def pairs(title: str, items: Sequence[tuple[str, int, int]]) -> str:
     return _svg(title, len(items) * (_ROW + 6), parts) if items else ""
 
 
-def histograms(title: str, edges: Sequence[int], before: Sequence[int], after: Sequence[int]) -> str:
-    """Draw two histograms over the same bins in one picture: columns, ``before`` behind ``after``.
+def histograms(
+    title: str, edges: Sequence[int], before: Sequence[int], after: Sequence[int], what: str = "length"
+) -> str:
+    """Draw two histograms of ``what`` over the same bins in one picture: columns, ``before`` behind ``after``.
 
     Bin i goes from ``edges[i]`` to under ``edges[i + 1]``; the shorter of the two sides goes on with zeros.
     """
@@ -72,7 +74,7 @@ def histograms(title: str, edges: Sequence[int], before: Sequence[int], after: S
             parts.append(
                 f'<rect class="{style}" x="{place * step + shrink * step:.1f}" y="{_TOP + _HEIGHT - tall}"'
                 f' width="{step * (1 - 2 * shrink):.1f}" height="{tall}">'
-                f"<title>length {span}, {style}: {value:,}</title></rect>"
+                f"<title>{what} {span}, {style}: {value:,}</title></rect>"
             )
         if place % every == 0:
             parts.append(f'<text class="small" x="{place * step:.1f}" y="{_TOP + _HEIGHT + 15}">{low:,}</text>')

@@ -11,7 +11,7 @@ from belle.data.report import chart
 
 _SHOWN = 400
 """Characters of a rejected row's text that are shown."""
-_KNOWN = ("rows_in", "rows_out", "reasons", "samples", "chars", "classes", "contamination")
+_KNOWN = ("rows_in", "rows_out", "reasons", "samples", "chars", "classes", "contamination", "perplexity")
 _FIGURES = ("min", "mean", "median", "p95", "max")
 # What no page should hold: control characters are shown by their pictures, half surrogate pairs as lost.
 _PICTURES = {code: chr(0x2400 + code) for code in range(32) if code not in (9, 10)} | {127: "\u2421"}
@@ -53,8 +53,9 @@ def html(report: Mapping[str, Any], name: str = "") -> str:
         report: ``rows_in``, ``rows_out``, ``reasons`` {reason: rows}; and, where there are, ``samples`` {reason: rows
             with ``id, instruction, input, output`` and perhaps ``rival``, or ids}, ``chars`` {``before``, ``after``:
             {field: figures and ``histogram``, in which bin i has the texts of ``edges[i]`` to under ``edges[i + 1]``
-            characters}}, ``classes`` {``before``, ``after``: {class: rows}}, ``contamination``. Further keys
-            (digests, settings) are shown as they are.
+            characters}}, ``classes`` {``before``, ``after``: {class: rows}}, ``contamination``,
+            ``perplexity`` {kind: {``before``, ``after``: figures and ``histogram``}}. Further keys (digests,
+            settings) are shown as they are.
         name: The set's name, for the title.
 
     Returns:
@@ -66,6 +67,7 @@ def html(report: Mapping[str, Any], name: str = "") -> str:
         _reasons(report),
         _lengths(report.get("chars") or {}),
         _classes(report.get("classes") or {}),
+        _perplexity(report.get("perplexity") or {}),
         _anything("Contamination", report.get("contamination")),
         _samples(report.get("samples") or {}, report["reasons"]),
         *(_anything(key, value) for key, value in report.items() if key not in _KNOWN),
@@ -124,23 +126,40 @@ _KEY = '<p><span class="key before">before</span> &#160; <span class="key after"
 
 def _lengths(chars: Mapping[str, Any]) -> str:
     before, after = chars.get("before") or {}, chars.get("after") or {}
-    parts = []
-    for field in dict.fromkeys((*before, *after)):
-        sides = [side.get(field) or {} for side in (before, after)]
-        bins = [side.get("histogram") or {"edges": [0], "counts": []} for side in sides]
-        edges = max((side["edges"] for side in bins), key=len)
-        picture = chart.histograms(f"lengths of {_plain(field)}", edges, bins[0]["counts"], bins[1]["counts"])
-        heads = "".join(f'<th class="number">{name}</th>' for name in _FIGURES)
-        rows = "".join(
-            f"<tr><td>{when}</td>"
-            + "".join(f'<td class="number">{_number(side.get(name))}</td>' for name in _FIGURES)
-            + "</tr>"
-            for when, side in zip(("before", "after"), sides, strict=True)
-        )
-        parts.append(f"<h3>{_text(field)}</h3>\n{picture}\n<table><tr><th></th>{heads}</tr>{rows}</table>")
+    fields = dict.fromkeys((*before, *after))
+    parts = [
+        _distribution(f"lengths of {_plain(field)}", field, before.get(field) or {}, after.get(field) or {}, "length")
+        for field in fields
+    ]
     if not parts:
         return ""
     return "<h2>Lengths, in characters</h2>\n" + _KEY + "\n".join(parts)
+
+
+def _perplexity(found: Mapping[str, Any]) -> str:
+    kinds = {kind: sides for kind, sides in found.items() if isinstance(sides, Mapping) and "before" in sides}
+    parts = [
+        _distribution(f"perplexity of {_plain(kind)}", kind, sides["before"], sides.get("after") or {}, "perplexity")
+        for kind, sides in kinds.items()
+    ]
+    rest = {key: value for key, value in found.items() if key not in kinds}
+    return f"<h2>Perplexity of a token</h2>\n{_KEY}{''.join(parts)}\n{_table(rest)}" if parts else ""
+
+
+def _distribution(title: str, name: str, before: Mapping[str, Any], after: Mapping[str, Any], what: str) -> str:
+    """A picture and a table of the figures of some values before and after."""
+    sides = (before, after)
+    bins = [side.get("histogram") or {"edges": [0], "counts": []} for side in sides]
+    edges = max((side["edges"] for side in bins), key=len)
+    picture = chart.histograms(title, edges, bins[0]["counts"], bins[1]["counts"], what)
+    heads = "".join(f'<th class="number">{name}</th>' for name in _FIGURES)
+    rows = "".join(
+        f"<tr><td>{when}</td>"
+        + "".join(f'<td class="number">{_number(side.get(name))}</td>' for name in _FIGURES)
+        + "</tr>"
+        for when, side in zip(("before", "after"), sides, strict=True)
+    )
+    return f"<h3>{_text(name)}</h3>\n{picture}\n<table><tr><th></th>{heads}</tr>{rows}</table>"
 
 
 def _number(value: float | None) -> str:

@@ -1,0 +1,1 @@
+"""Rows weighed by a base model: how likely it finds each, and where each lies among the others."""
