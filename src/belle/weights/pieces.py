@@ -71,6 +71,7 @@ class Source:
 
     def __init__(self, path: Path) -> None:
         self.path = Path(path)
+        self._file = -1
         self._file = os.open(self.path, os.O_RDONLY)
         self.size = os.fstat(self._file).st_size
 
@@ -78,7 +79,16 @@ class Source:
         return self
 
     def __exit__(self, *_: object) -> None:
-        os.close(self._file)
+        self.close()
+
+    def __del__(self) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the file."""
+        if self._file >= 0:
+            os.close(self._file)
+        self._file = -1
 
     def fill(self, into: memoryview, position: int) -> None:
         """Fill ``into`` from ``position`` on.
@@ -168,12 +178,14 @@ def writing(file: IO[Any]) -> Take:
     return write
 
 
-def side_by_side(work: Callable[[Work], Any], items: Sequence[Work], progress: Progress) -> list[Any]:
+def side_by_side(
+    work: Callable[[Work], Any], items: Sequence[Work], progress: Progress, at_once: int = AT_ONCE
+) -> list[Any]:
     """Do ``work`` on each item, several at a time; what comes of it in the order of ``items``.
 
     The first failure stops the others and is raised when they have ended.
     """
-    at_once = max(1, min(AT_ONCE, len(os.sched_getaffinity(0)), len(items)))
+    at_once = max(1, min(at_once, len(os.sched_getaffinity(0)), len(items)))
     with ThreadPoolExecutor(at_once) as pool:
         futures = [pool.submit(work, item) for item in items]
         try:
