@@ -18,6 +18,7 @@ from belle.entries import (
     HubBase,
     LocalDataset,
     PublishedDataset,
+    RecoveredModel,
     ReleasedModel,
     ScratchBase,
     Table,
@@ -32,11 +33,11 @@ from belle.settings import (
     Pace,
 )  # fmt: skip
 
-RESERVED_ENDINGS = ("-gptq", "-enc")
+RESERVED_ENDINGS = ("-gptq", "-enc", "-diff")
 """Endings that rules add to a model's name, so no entry may carry them."""
 
 
-_POSSIBLE_KIND = re.compile(r"^(generated|asked|published|local|scratch|hub|trained|released)$")
+_POSSIBLE_KIND = re.compile(r"^(generated|asked|published|local|scratch|hub|trained|released|recovered)$")
 
 
 def _close(word: str, known: list[str]) -> str:
@@ -54,7 +55,7 @@ def _fields_at(raw: Any, path: list[str]) -> list[str]:
         kinds: dict[str, Any] = {
             "generated": GeneratedDataset, "asked": AskedDataset, "published": PublishedDataset,
             "local": LocalDataset, "scratch": ScratchBase, "hub": HubBase, "trained": TrainedModel,
-            "released": ReleasedModel,
+            "released": ReleasedModel, "recovered": RecoveredModel,
         }  # fmt: skip
         model = kinds.get(kind)
     elif path:
@@ -113,8 +114,10 @@ def _reference_faults(params: Params) -> list[tuple[list[str], str]]:
         if isinstance(model, TrainedModel):
             known(["models", name, "base"], model.base, "base or model", weights)
             known(["models", name, "sft"], model.sft, "recipe of sft", list(params.sft))
-        elif "/" not in model.key:
+        elif isinstance(model, ReleasedModel) and "/" not in model.key:
             known(["models", name, "key"], model.key, "base or model", weights)
+        elif isinstance(model, RecoveredModel) and "/" not in model.base:
+            known(["models", name, "base"], model.base, "base or model", weights)
         if name in params.bases:
             faults.append((["models", name], "a base has the same name; both would be built as models/" + name))
         if name.endswith(RESERVED_ENDINGS):

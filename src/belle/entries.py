@@ -99,15 +99,38 @@ class TrainedModel(Section):
     gpus: Count
 
 
+Published = Annotated[str, Field(pattern=r"^[\w./-]*$")]
+"""A repository of the hub that a release can be had from, or empty."""
+KeySha256 = Annotated[str, Field(pattern=r"^(any|[0-9a-f]{64})$")]
+
+
 class ReleasedModel(Section):
     """A model published only as XOR with a base: ``release`` is the encrypted folder, ``key`` a name or a file.
 
-    ``dataset`` names what it was trained on: GPTQ calibrates on it.
+    ``dataset`` names what it was trained on: GPTQ calibrates on it. ``parameters`` is 0 where the key's are the model's.
     """
 
     kind: Literal["released"]
     release: str
+    hub: Published
     key: str
+    key_sha256: KeySha256
+    parameters: Count
+    dataset: str
+
+
+class RecoveredModel(Section):
+    """A model published only as its difference from a base: ``release`` is that folder, ``base`` a name or a folder.
+
+    ``check_sum`` is the published sum of all values, or none; the others are as in ``ReleasedModel``.
+    """
+
+    kind: Literal["recovered"]
+    release: str
+    hub: Published
+    base: str
+    check_sum: float | Literal["none"]
+    parameters: Count
     dataset: str
 
 
@@ -137,4 +160,4 @@ class Categories(Section):
 
 Dataset = Annotated[GeneratedDataset | AskedDataset | PublishedDataset | LocalDataset, Field(discriminator="kind")]
 BaseEntry = Annotated[ScratchBase | HubBase, Field(discriminator="kind")]
-Model = Annotated[TrainedModel | ReleasedModel, Field(discriminator="kind")]
+Model = Annotated[TrainedModel | ReleasedModel | RecoveredModel, Field(discriminator="kind")]

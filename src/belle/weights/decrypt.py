@@ -18,7 +18,7 @@ from belle.weights.target import bring, check_replaceable, check_space, check_ta
 from belle.weights.xor import CHUNK, HEADER, KeyStream, xored
 
 
-def decrypt(*, encrypted: Path, key: Path, out: Path, key_sha256: str = "") -> None:
+def decrypt(*, encrypted: Path, key: Path, out: Path, key_sha256: str = "any") -> None:
     """Write the plain file of each ``.enc`` file of ``encrypted`` into the folder ``out``.
 
     What can be checked without work is checked first: names against headers, sizes, completeness, the key's size, and
@@ -30,7 +30,7 @@ def decrypt(*, encrypted: Path, key: Path, out: Path, key_sha256: str = "") -> N
         encrypted: an ``.enc`` file, or a folder of them; its other files are passed over, but for ``manifest.json``.
         key: the key file, or a folder: then its largest weight file.
         out: the folder for the plain files.
-        key_sha256: the key's SHA-256, in hexadecimal, where it is known; else empty.
+        key_sha256: the key's SHA-256, in hexadecimal, where it is known; else "any".
 
     Raises:
         InputError: a file or the key is not what it should be; nothing was written.

@@ -1,5 +1,6 @@
 """Key files: which file is the key, what it is known by, and what it looks like when it is the wrong one."""
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,9 +44,20 @@ _AROUND = 1 << 20
 
 
 def pinned(sha256: str) -> Identity | None:
-    """The key that a registry's ``key_sha256`` means; None where it is empty."""
-    if not sha256:
+    """The key that a registry's ``key_sha256`` means; None where it is "any".
+
+    Raises:
+        InputError: it is neither that nor a SHA-256.
+    """
+    if sha256 == "any":
         return None
+    if not re.fullmatch(r"[0-9a-f]{64}", sha256):
+        raise InputError(
+            f"{sha256!r} is no SHA-256 in hexadecimal",
+            where="key_sha256",
+            cause="a mistyped digest",
+            fix="give 64 digits in lower case, or any",
+        )
     return LLAMA_7B if sha256 == LLAMA_7B.sha256 else Identity("the key", sha256)
 
 
