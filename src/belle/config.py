@@ -67,7 +67,8 @@ def _fields_at(raw: Any, path: list[str]) -> list[str]:
 def _schema_faults(raw: Any, error: ValidationError) -> list[tuple[list[str], str]]:
     faults = []
     for item in error.errors():
-        path = [str(part) for part in item["loc"] if not _POSSIBLE_KIND.match(str(part))]
+        # an entry's kind stands third in the path; further on, a field may have the name of a kind
+        path = [str(part) for at, part in enumerate(item["loc"]) if at != 2 or not _POSSIBLE_KIND.match(str(part))]
         value = item.get("input")
         if item["type"] == "extra_forbidden":
             text = f"unknown key{_close(path[-1], _fields_at(raw, path[:-1]))}"
