@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from belle import strict_yaml
 from belle.entries import (
+    KINDS,
     AskedDataset,
     Categories,
     Eval,
@@ -19,6 +20,7 @@ from belle.entries import (
     LocalDataset,
     MixedDataset,
     PublishedDataset,
+    RecoveredModel,
     ReleasedModel,
     ScratchBase,
     Table,
@@ -34,11 +36,11 @@ from belle.settings import (
     Pace,
 )  # fmt: skip
 
-RESERVED_ENDINGS = ("-gptq", "-enc")
+RESERVED_ENDINGS = ("-gptq", "-enc", "-diff")
 """Endings that rules add to a model's name, so no entry may carry them."""
 
 
-_POSSIBLE_KIND = re.compile(r"^(generated|asked|published|local|mixed|scratch|hub|trained|released)$")
+_POSSIBLE_KIND = re.compile(f"^({'|'.join(KINDS)})$")
 
 
 def _close(word: str, known: list[str]) -> str:
@@ -56,7 +58,7 @@ def _fields_at(raw: Any, path: list[str]) -> list[str]:
         kinds: dict[str, Any] = {
             "generated": GeneratedDataset, "asked": AskedDataset, "published": PublishedDataset,
             "local": LocalDataset, "scratch": ScratchBase, "hub": HubBase, "trained": TrainedModel,
-            "released": ReleasedModel,
+            "released": ReleasedModel, "recovered": RecoveredModel,
         }  # fmt: skip
         model = kinds.get(kind)
     elif path:
@@ -68,7 +70,8 @@ def _fields_at(raw: Any, path: list[str]) -> list[str]:
 def _schema_faults(raw: Any, error: ValidationError) -> list[tuple[list[str], str]]:
     faults = []
     for item in error.errors():
-        path = [str(part) for part in item["loc"] if not _POSSIBLE_KIND.match(str(part))]
+        # an entry's kind stands third in the path; further on, a field may have the name of a kind
+        path = [str(part) for at, part in enumerate(item["loc"]) if at != 2 or not _POSSIBLE_KIND.match(str(part))]
         value = item.get("input")
         if item["type"] == "extra_forbidden":
             text = f"unknown key{_close(path[-1], _fields_at(raw, path[:-1]))}"
@@ -126,8 +129,10 @@ def _reference_faults(params: Params) -> list[tuple[list[str], str]]:
         if isinstance(model, TrainedModel):
             known(["models", name, "base"], model.base, "base or model", weights)
             known(["models", name, "sft"], model.sft, "recipe of sft", list(params.sft))
-        elif "/" not in model.key:
+        elif isinstance(model, ReleasedModel) and "/" not in model.key:
             known(["models", name, "key"], model.key, "base or model", weights)
+        elif isinstance(model, RecoveredModel) and "/" not in model.base:
+            known(["models", name, "base"], model.base, "base or model", weights)
         if name in params.bases:
             faults.append((["models", name], "a base has the same name; both would be built as models/" + name))
         if name.endswith(RESERVED_ENDINGS):

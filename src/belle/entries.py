@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from pydantic import Field
 
@@ -115,15 +115,38 @@ class TrainedModel(Section):
     gpus: Count
 
 
+Published = Annotated[str, Field(pattern=r"^[\w./-]*$")]
+"""A repository of the hub that a release can be had from, or empty."""
+KeySha256 = Annotated[str, Field(pattern=r"^(any|[0-9a-f]{64})$")]
+
+
 class ReleasedModel(Section):
     """A model published only as XOR with a base: ``release`` is the encrypted folder, ``key`` a name or a file.
 
-    ``dataset`` names what it was trained on: GPTQ calibrates on it.
+    ``dataset`` names what it was trained on: GPTQ calibrates on it. ``parameters`` is 0 where the key's are the model's.
     """
 
     kind: Literal["released"]
     release: str
+    hub: Published
     key: str
+    key_sha256: KeySha256
+    parameters: Count
+    dataset: str
+
+
+class RecoveredModel(Section):
+    """A model published only as its difference from a base: ``release`` is that folder, ``base`` a name or a folder.
+
+    ``check_sum`` is the published sum of all values, or none; the others are as in ``ReleasedModel``.
+    """
+
+    kind: Literal["recovered"]
+    release: str
+    hub: Published
+    base: str
+    check_sum: float | Literal["none"]
+    parameters: Count
     dataset: str
 
 
@@ -155,4 +178,11 @@ Dataset = Annotated[
     GeneratedDataset | AskedDataset | PublishedDataset | LocalDataset | MixedDataset, Field(discriminator="kind")
 ]
 BaseEntry = Annotated[ScratchBase | HubBase, Field(discriminator="kind")]
-Model = Annotated[TrainedModel | ReleasedModel, Field(discriminator="kind")]
+Model = Annotated[TrainedModel | ReleasedModel | RecoveredModel, Field(discriminator="kind")]
+KINDS = tuple(
+    kind
+    for union in (Dataset, BaseEntry, Model)
+    for entry in get_args(get_args(union)[0])
+    for kind in get_args(entry.model_fields["kind"].annotation)
+)
+"""Every kind of entry."""

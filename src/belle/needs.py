@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from belle.build.preflight import Shortage, api_key_missing
-from belle.entries import AskedDataset, GeneratedDataset, HubBase, ScratchBase, TrainedModel
+from belle.entries import AskedDataset, GeneratedDataset, HubBase, ReleasedModel, ScratchBase, TrainedModel
 from belle.params import Params
 
 WEIGHTS, GRADIENTS, OPTIMIZER = 2, 2, 12
@@ -39,7 +39,9 @@ class Needs:
         if model is None:
             base = self.params.bases.get(name)
             return base.parameters / 1e9 if isinstance(base, HubBase) else 0.0
-        return self._billions(model.base if isinstance(model, TrainedModel) else model.key)
+        if not isinstance(model, TrainedModel) and model.parameters:
+            return model.parameters / 1e9
+        return self._billions(model.key if isinstance(model, ReleasedModel) else model.base)
 
     def gpus(self, wildcards: Any) -> int:
         """GPUs that a stage on a model uses at once."""
@@ -125,6 +127,10 @@ class Needs:
     def weigh_disk_gb(self, wildcards: Any) -> int:
         """Arrays of the rows and what is kept of them: 600 bytes a row each, of 3.5 million rows."""
         return 4 if self._weigher_billions(wildcards) else 0
+
+    def release_disk_gb(self, wildcards: Any) -> int:
+        """A released model, decrypted or recovered."""
+        return round(self._billions(wildcards.model) * WEIGHTS)
 
     def gptq_gpu_memory_gb(self, wildcards: Any) -> int:
         """Memory for one layer at a time."""

@@ -222,7 +222,21 @@ def decrypt(args: Arguments) -> None:
     """Undo `encrypt`, or BELLE's own releases; an output gets its name only when its hash holds."""
     from belle.weights.decrypt import decrypt
 
-    decrypt(encrypted=args.encrypted, key=args.key, out=args.out)
+    decrypt(encrypted=args.encrypted, key=args.key, out=args.out, key_sha256=args.key_sha256)
+
+
+def make_diff(args: Arguments) -> None:
+    """Subtract a base from a model tuned on it, tensor by tensor, as Stanford Alpaca was released."""
+    from belle.weights.make_diff import make_diff
+
+    make_diff(tuned=args.tuned, base=args.base, out=args.out)
+
+
+def recover(args: Arguments) -> None:
+    """Undo `make_diff`, or Alpaca's own release: add the base to a difference."""
+    from belle.weights.recover import recover
+
+    recover(difference=args.difference, base=args.base, out=args.out, check_sum=args.check_sum)
 
 
 def sft(args: Arguments) -> None:
@@ -299,7 +313,9 @@ STAGES: dict[str, tuple[Command, str]] = {
     "clean_text": (clean_text, "documents reference out report rejects"),
     "base": (base, "corpus out checkpoints"),
     "encrypt": (encrypt, "plain key out"),
-    "decrypt": (decrypt, "encrypted key out"),
+    "decrypt": (decrypt, "encrypted key out --key_sha256="),
+    "make_diff": (make_diff, "tuned base out"),
+    "recover": (recover, "difference base out --check_sum="),
     "sft": (sft, "base data out checkpoints --data_fraction"),
     "gptq": (gptq, "model data out"),
     "answer": (answer, "model questions out name="),
@@ -310,6 +326,9 @@ STAGES: dict[str, tuple[Command, str]] = {
 """Stage → its function and its arguments: a path, ``name=`` text, ``name*`` several paths, ``name?`` any number of
 paths, ``--name`` an
 option, ``--name*`` one of several values."""
+
+DEFAULTS = {"--revision=": "main", "--split=": "train", "--key_sha256=": "any", "--check_sum=": "none"}
+"""What options of one value are where they are not given."""
 
 ASKING = frozenset({"generate", "ask", "label", "judge"})
 """The stages that add to the ledger."""
@@ -354,7 +373,7 @@ def add_stage(commands: Any, name: str, command: Command, arguments: str) -> Non
         elif argument.startswith("--") and argument.endswith("*"):
             parser.add_argument(argument[:-1], nargs="*", default=[])
         elif argument.startswith("--"):
-            parser.add_argument(argument.rstrip("="), default="main" if "revision" in argument else "train")
+            parser.add_argument(argument.rstrip("="), default=DEFAULTS[argument])
         elif argument.endswith("="):
             parser.add_argument(argument[:-1])
         elif argument.endswith("?"):

@@ -6,7 +6,9 @@ import shutil
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
+from safetensors.numpy import load_file
 
 from trials.worlds import World
 
@@ -249,3 +251,18 @@ def test_a_release_is_decrypted_in_the_graph_and_declared_apart(miniature: World
     assert miniature.planned("models/belle-tiny-released") == {}
     assert "up to date" in miniature.run("dvc", "status").stdout
     assert miniature.planned() == {}
+
+
+def test_a_difference_is_taken_and_added_again_in_the_graph(miniature: World):
+    target = "models/belle-tiny-recovered"
+    assert miniature.build(target) == {"make_diff-belle-tiny": "executed", "recover-belle-tiny-recovered": "executed"}
+    ours, theirs = (load_file(miniature.folder / "models" / name / "model.safetensors") for name in (
+        "belle-tiny", "belle-tiny-recovered",
+    ))  # fmt: skip
+    assert ours.keys() == theirs.keys()
+    assert all(np.allclose(theirs[name], value, rtol=0, atol=1e-6) for name, value in ours.items())
+    assert miniature.planned(target) == {}
+    miniature.set("models.belle-tiny-recovered.check_sum", 1e9)
+    assert set(miniature.roots(target)) == {"recover-belle-tiny-recovered"}
+    ended = miniature.run("snakemake", target, check=False)
+    assert "and 1000000000.0000 was published" in ended.stdout

@@ -1,27 +1,51 @@
 """Encrypting and decrypting files and folders; every kind of wrong input has its cause and leaves nothing behind."""
 
+import dataclasses
+import errno
 import hashlib
+import io
 import json
+import os
 import random
 import shutil
+import signal
+import subprocess
+import sys
+import time
 
+import numpy as np
 import pytest
+import torch
+from safetensors.numpy import save
 
 from belle.errors import BelleError, InputError
 from belle.weights import key as keys
 from belle.weights.decrypt import decrypt
 from belle.weights.encrypt import encrypt
 from belle.weights.key import find_key
+from belle.weights.target import unfinished
 from belle.weights.xor import CHUNK
 
 RANDOM = random.Random(4).randbytes(300_000)
 KEY = RANDOM[:70_001]
+
+
+def pickled(names):
+    """A PyTorch file with tensors of these names."""
+    buffer = io.BytesIO()
+    torch.save({name: torch.arange(20_000) for name in names}, buffer)
+    return buffer.getvalue()
+
+
 FILES = {
     "config.json": b'{"model_type": "llama"}\n',
-    "model.safetensors": (64).to_bytes(8, "little") + b'{"weight": {"dtype": "F32"}}' + RANDOM[100_000:250_000],
+    "model.safetensors": save({"weight": np.frombuffer(RANDOM[100_000:250_000], np.uint8)}),
     "empty.txt": b"",
     "sub/vocab.txt": "你好\n".encode(),
+    "pytorch_model-00001-of-00002.bin": pickled(["model.embed_tokens.weight"]),
+    "pytorch_model-00002-of-00002.bin": pickled(["lm_head.weight"]),
 }
+SIZE = len(FILES["model.safetensors"])
 
 
 @pytest.fixture
@@ -238,8 +262,12 @@ def spoil_key_damaged(release, key):
 
 def spoil_key_is_hf(release, key):
     (key.parent / "model-00001-of-00002.safetensors").write_bytes(
-        (9).to_bytes(8, "little") + b'{"a": 1}' + bytes(10**5)
+        (9).to_bytes(8, "little") + b'{"a": 1}' + bytes(10**6)
     )
+
+
+def spoil_key_is_hf_renamed(release, key):
+    key.write_bytes(pickled(["model.embed_tokens.weight"]))
 
 
 def spoil_key_is_13b(release, key):
@@ -285,20 +313,69 @@ def spoil_flipped_no_manifest(release, key):
 
 def spoil_two_versions(release, key):
     no_manifest(release)
-    (release / f"config.json.{'0' * 64}.enc").write_bytes(bytes(40))
+    text = b"{}"
+    body = bytes(a ^ b for a, b in zip(text, KEY, strict=False))
+    (release / f"config.json.{sha256(text)}.enc").write_bytes(hashlib.sha256(text).digest() + body)
 
 
+def spoil_header_only(release, key):
+    truncate(encrypted(release), SIZE)
+    no_manifest(release)
+
+
+def spoil_shorter_than_the_header(release, key):
+    encrypted(release).write_bytes(b"short")
+
+
+def spoil_pytorch_truncated_no_manifest(release, key):
+    no_manifest(release)
+    truncate(encrypted(release, "pytorch_model-00001-of-00002.bin"), 1000)
+
+
+def spoil_shard_is_another(release, key):
+    no_manifest(release)
+    one, two = (encrypted(release, f"pytorch_model-0000{number}-of-00002.bin") for number in (1, 2))
+    one.write_bytes(two.read_bytes())
+
+
+def spoil_shard_missing_no_manifest(release, key):
+    no_manifest(release)
+    encrypted(release, "pytorch_model-00002-of-00002.bin").unlink()
+
+
+def spoil_name_cut_off(release, key):
+    no_manifest(release)
+    path = encrypted(release)
+    path.rename(path.with_name(path.name.replace(".enc", "")[:-3] + ".enc"))
+
+
+def spoil_key_as_data(release, key):
+    no_manifest(release)
+    (release / "consolidated.00.pth.enc").write_bytes(pickled(["tok_embeddings.weight"]))
+
+
+def spoil_manifest_of_another_release(release, key):
+    path, old = release / "manifest.json", sha256(FILES["config.json"])
+    path.write_text(path.read_text().replace(f'"sha256": "{old}"', f'"sha256": "{"0" * 64}"'))
+
+
+def spoil_key_is_lfs(release, key):
+    key.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n")
+
+
+CUT_OFF, DAMAGED = r"(?s:.*)cut off", r"(?s:.*)damaged download: the key is right"
 WRONG = [
-    (spoil_truncated, InputError, r"truncated: 149,968 bytes, and the manifest says 150,068(?s:.*)cut off"),
+    (spoil_truncated, InputError, rf"truncated: {SIZE - 68:,} bytes, and the manifest says {SIZE + 32:,}{CUT_OFF}"),
     (spoil_too_long, InputError, r"too long(?s:.*)another version"),
-    (spoil_zero_bytes, InputError, r"truncated: 0 bytes, and the header alone takes 32"),
+    (spoil_zero_bytes, InputError, r"an empty file, of 0 bytes(?s:.*)download that failed"),
+    (spoil_shorter_than_the_header, InputError, rf"truncated: 5 bytes, and the header alone takes 32{CUT_OFF}"),
     (
         spoil_flipped_byte,
         BelleError,
         r"encrypted file's sha256 is \w{64}, and the manifest says(?s:.*)damaged download",
     ),
     (spoil_flipped_header, InputError, r"the name says sha256 \w{64}, the header says \w{64}"),
-    (spoil_swapped, InputError, r"name says(?s:.*)changed places"),
+    (spoil_swapped, InputError, r"name says(?s:.*)changed places: this is what \S+.enc should be"),
     (spoil_missing, InputError, r"1 file\(s\) of the manifest missing: config.json"),
     (spoil_strange, InputError, r"manifest does not name: other.enc"),
     (spoil_lfs, InputError, r"a Git LFS pointer(?s:.*)git lfs pull"),
@@ -306,11 +383,18 @@ WRONG = [
     (spoil_manifest_json, InputError, r"manifest.json: not JSON"),
     (spoil_manifest_name, InputError, r"'../config.json' leads out of the folder"),
     (spoil_manifest_field, InputError, r"missing or unknown(?s:.*)md4"),
-    (spoil_key_cut_off, InputError, r"wrong key: 69,001 bytes, and the manifest says 70,001(?s:.*)cut off"),
-    (spoil_key_damaged, InputError, r"wrong key: sha256 \w{64}, and the manifest says \w{64}(?s:.*)damaged"),
+    (
+        spoil_manifest_of_another_release,
+        InputError,
+        r"the manifest says sha256 0{64}, the header says(?s:.*)different re",
+    ),
+    (spoil_key_cut_off, InputError, rf"wrong key: 69,001 bytes, and consolidated.00.pth has 70,001{CUT_OFF}"),
+    (spoil_key_damaged, InputError, r"wrong key: sha256 \w{64}, and consolidated.00.pth has \w{64}(?s:.*)damaged copy"),
     (spoil_key_is_hf, InputError, r"wrong key(?s:.*)HF-converted model(?s:.*)use consolidated.00.pth: 70,001 bytes"),
-    (spoil_key_is_13b, InputError, r"wrong key(?s:.*)LLaMA-13B or larger"),
+    (spoil_key_is_hf_renamed, InputError, r"wrong key(?s:.*)HF-converted model"),
+    (spoil_key_is_13b, InputError, r"wrong key(?s:.*)LLaMA-13B or larger, where LLaMA-7B's is meant"),
     (spoil_key_empty, InputError, r"the key is empty"),
+    (spoil_key_is_lfs, InputError, r"the key is a Git LFS pointer"),
     (spoil_nothing_to_do, InputError, r"no .enc file in this folder"),
     (
         spoil_key_no_manifest,
@@ -322,10 +406,24 @@ WRONG = [
     (
         spoil_truncated_no_manifest,
         BelleError,
-        r"decrypted file's(?s:.*)truncated or damaged download: the key is right",
+        rf"truncated: {SIZE - 100:,} bytes of text, and its safetensors header says {SIZE:,}{DAMAGED}",
     ),
-    (spoil_flipped_no_manifest, BelleError, r"decrypted file's(?s:.*)truncated or damaged download: the key is right"),
-    (spoil_two_versions, InputError, r"two files for one name|name says sha256"),
+    (spoil_pytorch_truncated_no_manifest, BelleError, rf"the end of a PyTorch file is not among them{DAMAGED}"),
+    (spoil_header_only, BelleError, rf"truncated: the header alone{DAMAGED}"),
+    (spoil_flipped_no_manifest, BelleError, rf"decrypted file's sha256{DAMAGED}"),
+    (
+        spoil_shard_is_another,
+        InputError,
+        r"name says(?s:.*)this is what pytorch_model-00002-of-00002.bin.\w{64}.enc should",
+    ),
+    (spoil_shard_missing_no_manifest, InputError, r"1 shard\(s\) missing: pytorch_model-00002-of-00002.bin"),
+    (
+        spoil_name_cut_off,
+        InputError,
+        r"the name ends in \w{61}, which is no SHA-256(?s:.*)by its header is NAME.\w{64}.enc",
+    ),
+    (spoil_key_as_data, InputError, r"not encrypted(?s:.*)the key, or a model's own file"),
+    (spoil_two_versions, InputError, r"two files for one name"),
 ]
 
 
@@ -355,10 +453,12 @@ def test_the_known_key_clears_the_key(tmp_path, release, key, monkeypatch):
     no_manifest(release)
     path = encrypted(release, "empty.txt")
     path.write_bytes(path.read_bytes() + b"x")
-    monkeypatch.setattr("belle.weights.decrypt.LLAMA_7B", sha256(KEY))
-    with pytest.raises(BelleError, match="damaged download: the key is right"):
+    with pytest.raises(BelleError, match="a wrong key, or else"):
         decrypt(encrypted=path, key=key, out=tmp_path / "out")
-    assert keys.LLAMA_7B.startswith("700df0d3")
+    known = dataclasses.replace(keys.LLAMA_7B, sha256=sha256(KEY), bytes=len(KEY))
+    monkeypatch.setattr("belle.weights.probe.LLAMA_7B", known)
+    with pytest.raises(BelleError, match=r"damaged download: the key is right\n"):
+        decrypt(encrypted=path, key=key, out=tmp_path / "out")
 
 
 def test_arguments_that_changed_places(tmp_path, release, key):
@@ -422,3 +522,230 @@ def test_a_renamed_file_without_its_digest_still_decrypts(tmp_path, release, key
     shutil.copy(encrypted(release), tmp_path / "model.safetensors.enc")
     decrypt(encrypted=tmp_path / "model.safetensors.enc", key=key, out=tmp_path / "out")
     assert contents(tmp_path / "out") == {"model.safetensors": FILES["model.safetensors"]}
+
+
+# --- the key's identity ------------------------------------------------------------------------------------------
+
+
+def sparse(path, size):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "wb") as file:
+        file.truncate(size)
+    return path
+
+
+def test_sizes_of_llama_follow_from_its_shapes():
+    """7B's published file has 13,476,939,516 bytes; its fp16 tensors take 108,156 less."""
+    assert keys.LLAMA_7B.bytes - keys.shard_bytes("7B") == 108_156
+    assert [keys.llama_of_size(keys.shard_bytes(model) + 60_000) for model in ("7B", "13B", "33B", "65B")] == [
+        "7B", "13B", "33B", "65B",
+    ]  # fmt: skip
+    assert keys.llama_of_size(13_000_000_000) == keys.llama_of_size(0) == ""
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "cause"),
+    [
+        (
+            "13B/consolidated.00.pth",
+            keys.shard_bytes("13B") + 60_000,
+            r"a shard of LLaMA-13B, where LLaMA-7B's is meant",
+        ),
+        (
+            "65B/consolidated.07.pth",
+            keys.shard_bytes("65B") + 60_000,
+            r"a shard of LLaMA-65B, where LLaMA-7B's is meant",
+        ),
+        ("7B/consolidated.00.pth", 9_000_000_000, "a download that was cut off"),
+        ("hf/pytorch_model-00001-of-00002.bin", 9_976_000_000, "HF-converted model, where Meta's original"),
+    ],
+)
+def test_a_pinned_key_is_known_by_its_size_before_it_is_read(tmp_path, release, name, size, cause):
+    """The files are as large as the real ones, and sparse: reading one would take minutes."""
+    no_manifest(release)
+    wrong, began = sparse(tmp_path / name, size), time.monotonic()
+    with pytest.raises(
+        InputError, match=rf"wrong key: {size:,} bytes, and LLaMA-7B's original(?s:.*){cause}"
+    ) as caught:
+        decrypt(encrypted=release, key=wrong, out=tmp_path / "out", key_sha256=keys.LLAMA_7B.sha256)
+    assert "md5 6efc8dab194ab59e49cd24be5574d85e" in str(caught.value)
+    assert time.monotonic() - began < 5
+    assert not (tmp_path / "out").exists()
+
+
+def test_7b_where_13b_is_meant(tmp_path, release, key):
+    """The other way round: a release whose manifest names a shard of LLaMA-13B."""
+    path = release / "manifest.json"
+    path.write_text(path.read_text().replace(f'"bytes": {len(KEY)}', f'"bytes": {keys.shard_bytes("13B") + 60_000}'))
+    seven = sparse(tmp_path / "7B" / "consolidated.00.pth", keys.LLAMA_7B.bytes)
+    with pytest.raises(InputError, match="a shard of LLaMA-7B, where one of LLaMA-13B is meant"):
+        decrypt(encrypted=release, key=seven, out=tmp_path / "out")
+
+
+def test_a_pinned_digest(tmp_path, release, key):
+    no_manifest(release)
+    decrypt(encrypted=release, key=key, out=tmp_path / "out", key_sha256=sha256(KEY))
+    assert contents(tmp_path / "out") == FILES
+    key.write_bytes(KEY[::-1])
+    with pytest.raises(InputError, match=rf"wrong key: sha256 {sha256(KEY[::-1])}, and the key has {sha256(KEY)}"):
+        decrypt(encrypted=release, key=key, out=tmp_path / "other", key_sha256=sha256(KEY))
+
+
+def test_what_only_looks_wrong_is_decrypted(tmp_path, key):
+    """Files that were odd before they were encrypted: their digest holds."""
+    model = tmp_path / "odd"
+    model.mkdir()
+    odd = {
+        "cut.safetensors": FILES["model.safetensors"][:-9],
+        "cut.bin": pickled(["a"])[:-100],
+        "large.bin": b"\0" * (3 << 20),
+        "large.safetensors": save({"a": np.zeros(1 << 21, np.uint8)}) + b"tail",
+        "text.json": b"no json",
+    }
+    for name, content in odd.items():
+        (model / name).write_bytes(content)
+    encrypt(plain=model, key=key, out=tmp_path / "release")
+    for manifest in (True, False):
+        if not manifest:
+            no_manifest(tmp_path / "release")
+        decrypt(encrypted=tmp_path / "release", key=key, out=tmp_path / "out")
+        assert contents(tmp_path / "out") == odd
+        shutil.rmtree(tmp_path / "out")
+
+
+# --- disks, rights, kills ----------------------------------------------------------------------------------------
+
+
+def test_a_disk_that_fills_up(tmp_path, release, key, monkeypatch):
+    def full(file):
+        def write(piece):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+        return write
+
+    before = contents(tmp_path)
+    for module in ("decrypt", "encrypt"):
+        monkeypatch.setattr(f"belle.weights.{module}.writing", full)
+    with pytest.raises(BelleError, match=r"the disk is full: [\d,]+ bytes are free; nothing was kept"):
+        decrypt(encrypted=release, key=key, out=tmp_path / "out")
+    with pytest.raises(BelleError, match="the disk is full"):
+        encrypt(plain=tmp_path / "model", key=key, out=tmp_path / "deep" / "enc")
+    assert contents(tmp_path) == before
+    assert not (tmp_path / "out").exists()
+    assert not (tmp_path / "deep").exists()
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can become another user to lack a right")
+@pytest.mark.parametrize("lacking", ["encrypted", "key", "out"])
+def test_a_right_that_is_lacking(tmp_path, release, key, lacking):
+    (tmp_path / "into").mkdir()
+    (tmp_path / "into").chmod(0o777)
+    for path in (tmp_path, *tmp_path.parents):
+        if not path.stat().st_mode & 0o001:
+            path.chmod(path.stat().st_mode | 0o011)
+    for path in tmp_path.rglob("*"):
+        path.chmod(path.stat().st_mode | (0o055 if path.is_dir() else 0o044))
+    wrong = {"encrypted": encrypted(release), "key": key, "out": tmp_path / "into"}[lacking]
+    wrong.chmod(0o555 if lacking == "out" else 0o600)
+    before = contents(tmp_path)
+    code = (
+        "import os, sys\nfrom pathlib import Path\nfrom belle.weights.decrypt import decrypt\n"
+        "os.setgid(65534); os.setuid(65534)\n"
+        "try: decrypt(**{name: Path(path) for name, path in zip(('encrypted', 'key', 'out'), sys.argv[1:])})\n"
+        "except Exception as error: print(type(error).__name__, error)\n"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", code, str(release), str(key), str(tmp_path / "into" / "out")],
+        capture_output=True, text=True, cwd=tmp_path,
+    )  # fmt: skip
+    assert ended.stdout.startswith(f"InputError {wrong}"), ended.stdout + ended.stderr
+    assert ": may not be read or written: Permission denied" in ended.stdout
+    assert contents(tmp_path) == before
+
+
+SLOW = """
+import sys, time
+from pathlib import Path
+from belle.weights import decrypt, encrypt, pieces
+fill = pieces.Source.fill
+def slow(self, into, position):
+    time.sleep(0.02)
+    fill(self, into, position)
+pieces.Source.fill = slow
+words = sys.argv[1:]
+module = {"decrypt": decrypt, "encrypt": encrypt}[words[0]]
+first = "encrypted" if words[0] == "decrypt" else "plain"
+getattr(module, words[0])(**{first: Path(words[1]), "key": Path(words[2]), "out": Path(words[3])})
+"""
+
+
+def named(folder):
+    return sorted(path for path in folder.rglob("*") if path.is_file() and not path.name.endswith(".tmp"))
+
+
+@pytest.mark.parametrize("what", ["encrypt", "decrypt"])
+def test_a_kill_leaves_nothing_half_named_and_is_gone_on_from(tmp_path, key, what):
+    """SIGKILL when some files are whole: those are not written again, and the result is that of a straight run."""
+    model = tmp_path / "big"
+    model.mkdir()
+    for number in range(8):
+        (model / f"{number}.dat").write_bytes(RANDOM * (number + 4))
+    encrypt(plain=model, key=key, out=tmp_path / "release")
+    source = model if what == "encrypt" else tmp_path / "release"
+    straight, out = (tmp_path / "release" if what == "encrypt" else model), tmp_path / "into" / "out"
+    left = out.with_name(".out.0.tmp")
+    process = subprocess.Popen([sys.executable, "-c", SLOW, what, str(source), str(key), str(out)])
+    deadline = time.monotonic() + 60
+    while len(named(left)) < 3 and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.002)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    assert not out.exists()
+    whole = {path.relative_to(left): path.stat().st_ino for path in named(left)}
+    assert len(whole) >= 3
+    for path in whole:
+        assert (left / path).read_bytes() == (straight / path).read_bytes()
+    damaged, *intact = sorted(whole)
+    flip(left / damaged, 77)
+    (left / "foreign.dat").write_bytes(b"x")
+    work = encrypt if what == "encrypt" else decrypt
+    work(**{"plain" if what == "encrypt" else "encrypted": source}, key=key, out=out)
+    assert contents(out) == contents(straight)
+    assert not left.exists()
+    assert all((out / path).stat().st_ino == whole[path] for path in intact)
+    assert (out / damaged).stat().st_ino != whole[damaged]
+
+
+def test_a_second_run_does_not_write_again_what_holds(tmp_path, release, model, key):
+    out = tmp_path / "out"
+    decrypt(encrypted=release, key=key, out=out)
+
+    def nodes(folder):
+        return {path.relative_to(folder): path.stat().st_ino for path in folder.rglob("*.*") if path.is_file()}
+
+    first, released = nodes(out), nodes(release)
+    flip(out / "model.safetensors", 500)
+    truncate(out / "config.json", 2)
+    decrypt(encrypted=release, key=key, out=out)
+    assert contents(out) == FILES
+    again = nodes(out)
+    assert {str(path) for path in first if first[path] != again[path]} == {"config.json", "model.safetensors"}
+    encrypt(plain=model, key=key, out=release)
+    changed = {str(path) for path in released if nodes(release)[path] != released[path]}
+    assert changed == {"manifest.json"}
+    single = tmp_path / "single"
+    decrypt(encrypted=encrypted(release), key=key, out=single)
+    node = (single / "model.safetensors").stat()
+    decrypt(encrypted=encrypted(release), key=key, out=single)
+    assert (single / "model.safetensors").stat().st_ino == node.st_ino
+
+
+def test_two_at_once_into_one_folder(tmp_path, release, key):
+    (tmp_path / "into").mkdir()
+    out = tmp_path / "into" / "out"
+    with unfinished(out, []) as folder:
+        with pytest.raises(BelleError, match="another process is writing this folder"):
+            decrypt(encrypted=release, key=key, out=out)
+        assert folder.is_dir()
+    decrypt(encrypted=release, key=key, out=out)
+    assert contents(out) == FILES

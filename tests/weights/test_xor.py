@@ -1,14 +1,18 @@
-"""The XOR stream equals its definition, byte by byte, around every boundary."""
+"""The XOR stream equals its definition, byte by byte, around every boundary, within its memory."""
 
 import io
 import random
-import tracemalloc
+import re
+import subprocess
+import sys
+import time
 
 import pytest
 
 from belle.errors import BelleError
-from belle.weights import xor
-from belle.weights.xor import CHUNK, PIECE, KeyStream, xored
+from belle.weights import pieces, xor
+from belle.weights.pieces import PIECE, Progress, Silent, Source, pour, side_by_side
+from belle.weights.xor import CHUNK, KeyStream, xored
 
 
 def upstream(text, key, chunk):
@@ -26,6 +30,7 @@ def upstream(text, key, chunk):
 
 
 def by_formula(i, key_size, chunk):
+    """The place in the key for byte ``i`` of the text, straight from the format's description."""
     period = -(-key_size // chunk) * chunk
     p = i % period
     k = p // chunk
@@ -33,14 +38,18 @@ def by_formula(i, key_size, chunk):
     return k * chunk + ((p % chunk) % r)
 
 
-def ours(text, key, chunk):
-    stream = KeyStream(io.BytesIO(key), chunk=chunk)
-    source = io.BytesIO(text)
-    parts = []
-    for before, after in xored(source, len(text), stream):
-        assert len(before) == len(after)
-        parts.append(bytes(after))
-    return b"".join(parts)
+@pytest.fixture
+def ours(tmp_path):
+    def work(text, key, chunk, start=0):
+        (tmp_path / "text").write_bytes(text)
+        (tmp_path / "key").write_bytes(key)
+        parts = []
+        with Source(tmp_path / "text") as source, Source(tmp_path / "key") as key_source:
+            fill = xored(source, start, KeyStream(key_source, chunk=chunk))
+            pour(len(text) - start, fill, [lambda piece: parts.append(bytes(piece))])
+        return b"".join(parts)
+
+    return work
 
 
 def sizes_around(rng, chunk, count):
@@ -54,7 +63,8 @@ def sizes_around(rng, chunk, count):
 
 
 @pytest.mark.parametrize("chunk", [1, 2, 7, 16, 64])
-def test_small_chunks(chunk):
+def test_small_chunks(ours, chunk):
+    """600 pairs in all, each against the loop and, byte by byte, against the formula."""
     rng = random.Random(chunk)
     for size, key_size in sizes_around(rng, chunk, 120):
         text, key = rng.randbytes(size), rng.randbytes(key_size)
@@ -64,10 +74,12 @@ def test_small_chunks(chunk):
         assert ours(result, key, chunk) == text
 
 
-def test_pieces_smaller_than_a_chunk(monkeypatch):
+def test_pieces_smaller_than_a_chunk(ours, monkeypatch):
+    """Pieces go through threads and a ring of buffers; with chunks of 32 bytes every border meets every other."""
     rng = random.Random(8)
     for piece in (1, 3, 10, 16, 50):
         monkeypatch.setattr(xor, "PIECE", piece)
+        monkeypatch.setattr(pieces, "PIECE", piece)
         for size, key_size in sizes_around(rng, 32, 60):
             text, key = rng.randbytes(size), rng.randbytes(key_size)
             assert ours(text, key, 32) == upstream(text, key, 32), (piece, size, key_size)
@@ -80,11 +92,12 @@ def test_pieces_smaller_than_a_chunk(monkeypatch):
         (CHUNK + 3, CHUNK),
         (2 * CHUNK + 5, CHUNK + 1),
         (2 * CHUNK + 5, 1),
+        (2 * CHUNK - 1, 2 * CHUNK - 3),
         (PIECE + 1, 3 * PIECE - 1),
         (3 * CHUNK + PIECE + 1, 2 * CHUNK - PIECE - 7),
     ],
 )
-def test_true_chunk_size(size, key_size):
+def test_true_chunk_size(ours, size, key_size):
     rng = random.Random(size)
     text, key = rng.randbytes(size), rng.randbytes(key_size)
     result = ours(text, key, CHUNK)
@@ -97,40 +110,90 @@ def test_true_chunk_size(size, key_size):
         assert result[i] == text[i] ^ key[by_formula(i, key_size, CHUNK)], i
 
 
-def test_it_is_not_the_key_repeated():
+def test_it_is_not_the_key_repeated(ours):
     key = bytes(range(1, 12))
     assert ours(bytes(40), key, 8) != (key * 4)[:40]
     assert ours(bytes(40), key[:8], 8) == (key[:8] * 5)[:40]
 
 
-def test_the_last_chunk_of_the_text_need_not_be_whole():
+def test_the_last_chunk_of_the_text_need_not_be_whole(ours):
     assert ours(b"\x00" * 5, b"abc", 4) == b"abcaa"
     assert ours(b"\x00" * 9, b"abcdef", 4) == b"abcdefefa"
 
 
+def test_the_text_begins_where_it_is_said_to(ours):
+    assert ours(b"header" + bytes(4), b"abc", 4, start=6) == b"abca"
+
+
+MEMORY = """
+import resource, sys, random
+from pathlib import Path
+from belle.weights.decrypt import decrypt
+from belle.weights.encrypt import encrypt
+import numpy, tqdm
+folder = Path(sys.argv[1])
+def peak(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+before = peak()
+globals()[sys.argv[2]](**{("encrypted" if sys.argv[2] == "decrypt" else "plain"): folder / sys.argv[3],
+    "key": folder / "key.bin", "out": folder / sys.argv[4]})
+print("grew by", peak() - before)
+"""
+
+
 def test_memory_is_bounded(tmp_path):
-    text, key = tmp_path / "text", tmp_path / "key"
-    text.write_bytes(bytes(40_000_000))
-    key.write_bytes(random.Random(1).randbytes(CHUNK + 9_000_001))
-    tracemalloc.start()
-    with open(text, "rb", buffering=0) as source, open(key, "rb", buffering=0) as key_file:
-        count = sum(len(after) for _, after in xored(source, 40_000_000, KeyStream(key_file)))
-    peak = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
-    assert count == 40_000_000
-    assert peak < 32 * 1024 * 1024
+    """Several large files at once, with a key whose last chunk is incomplete; measured as the system counts it."""
+    (tmp_path / "model").mkdir()
+    block = random.Random(1).randbytes(1 << 20)
+    for name in "abcd":
+        (tmp_path / "model" / name).write_bytes(block * 40)
+    (tmp_path / "key.bin").write_bytes((block * 20)[: CHUNK + 9_000_001])
+    grown = {}
+    for what, source, out in (("encrypt", "model", "release"), ("decrypt", "release", "out")):
+        ended = subprocess.run(
+            [sys.executable, "-c", MEMORY, str(tmp_path), what, source, out], capture_output=True, text=True, check=True
+        )
+        grown[what] = int(re.search(r"grew by (\d+)", ended.stdout)[1])
+    assert (tmp_path / "out" / "d").read_bytes() == block * 40
+    assert max(grown.values()) < 64 << 20, grown
 
 
-def test_an_empty_key_and_a_text_cut_off():
-    with pytest.raises(ValueError, match="empty"):
-        KeyStream(io.BytesIO(b""))
+def test_an_empty_key(tmp_path):
+    (tmp_path / "key").write_bytes(b"")
+    with Source(tmp_path / "key") as source, pytest.raises(ValueError, match="empty"):
+        KeyStream(source)
 
 
 def test_a_text_that_becomes_shorter(tmp_path):
     (tmp_path / "text").write_bytes(b"abc")
-    stream = KeyStream(io.BytesIO(b"key"), chunk=2)
-    with (
-        open(tmp_path / "text", "rb", buffering=0) as source,
-        pytest.raises(BelleError, match="ended 2 bytes early"),
-    ):
-        list(xored(source, 5, stream))
+    (tmp_path / "key").write_bytes(b"key")
+    with Source(tmp_path / "text") as source, Source(tmp_path / "key") as key:
+        fill = xored(source, 0, KeyStream(key, chunk=2))
+        with pytest.raises(BelleError, match="ended 2 bytes early"):
+            pour(5, fill, [])
+
+
+def test_a_fault_in_any_thread_ends_the_pouring():
+    def broken(piece):
+        raise OSError(28, "full")
+
+    for size in (10, 40 * PIECE):
+        with pytest.raises(OSError, match="full"):
+            pour(size, lambda piece, position: None, [broken])
+
+
+def test_the_first_failure_stops_the_others():
+    progress = Progress(Silent())
+    counted = []
+
+    def work(number):
+        if not number:
+            raise BelleError("zero")
+        for _ in range(1000):
+            progress.update(1)
+            counted.append(number)
+            time.sleep(0.01)
+
+    with pytest.raises(BelleError, match="zero"):
+        side_by_side(work, [1, 0, 2, 3], progress)
+    assert len(counted) < 1000
+    assert side_by_side(lambda number: number * 2, [3, 1, 2], Progress(Silent())) == [6, 2, 4]

@@ -11,6 +11,7 @@ import itertools
 import re
 import shlex
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any
 
 from belle.build.state import look_up
@@ -174,7 +175,19 @@ class Registry:
 
         def resolve(wildcards: Any) -> list[str]:
             name = look_up(key.format(**dict(wildcards.items())), self.values)
-            return self.path("{name}" if "/" in name else "models/{name}", name=key)(wildcards)
+            return self.brought(key)(wildcards) if "/" in name else self.path("models/{name}", name=key)(wildcards)
+
+        return resolve
+
+    def brought(self, key: str) -> Callable[[Any], list[str]]:
+        """A path that a person brings here, or one that is built below models/.
+
+        While it is absent it is no input: so the plan can be printed, and what is missing is said before a build.
+        """
+
+        def resolve(wildcards: Any) -> list[str]:
+            found = self.path("{path}", path=key)(wildcards)
+            return [path for path in found if path.startswith("models/") or Path(path).exists()]
 
         return resolve
 

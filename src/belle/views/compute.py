@@ -11,7 +11,15 @@ from pathlib import Path
 from typing import Any
 
 from belle import jsonl
-from belle.entries import AskedDataset, GeneratedDataset, HubBase, MixedDataset, PublishedDataset, TrainedModel
+from belle.entries import (
+    AskedDataset,
+    GeneratedDataset,
+    HubBase,
+    MixedDataset,
+    PublishedDataset,
+    ReleasedModel,
+    TrainedModel,
+)  # fmt: skip
 from belle.params import Params
 from belle.views.graph import Step
 from belle.views.interval import NOTHING, Interval, total
@@ -115,7 +123,9 @@ class Compute:
         if model is None:
             base = self.params.bases.get(name)
             return float(base.parameters) if isinstance(base, HubBase) else 0.0
-        return self._parameters(model.base if isinstance(model, TrainedModel) else model.key)
+        if not isinstance(model, TrainedModel) and model.parameters:
+            return float(model.parameters)
+        return self._parameters(model.key if isinstance(model, ReleasedModel) else model.base)
 
     def _sft(self, model: str, size: float) -> Interval | None:
         entry = self.params.models[model]

@@ -1,14 +1,14 @@
 """The manifest of an encrypted folder: every file's and the key's size, SHA-256 and MD5."""
 
-import hashlib
 import json
 import re
 from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any, Protocol
+from typing import Any
 
 from belle.errors import InputError
 from belle.files import atomic_file
+from belle.weights.pieces import Bar, hashed
 
 NAME = "manifest.json"
 FORMAT = "belle-xor-1"
@@ -51,34 +51,10 @@ class Manifest:
     files: tuple[Entry, ...]
 
 
-class Bar(Protocol):
-    """What counts bytes done: a tqdm bar."""
-
-    def update(self, n: float | None = 1) -> bool | None: ...
-
-
 def digests_of(path: Path, bar: Bar) -> Digests:
     """Read a file once for its size and both digests."""
-    sha256, md5, size = hashlib.sha256(), hashlib.md5(usedforsecurity=False), 0
-    buffer = memoryview(bytearray(1 << 20))
-    with open(path, "rb", buffering=0) as file:
-        while count := file.readinto(buffer):
-            sha256.update(buffer[:count])
-            md5.update(buffer[:count])
-            size += count
-            bar.update(count)
-    return Digests(size, sha256.hexdigest(), md5.hexdigest())
-
-
-def sha256_of(path: Path, bar: Bar) -> str:
-    """Read a file once for its SHA-256, with a bar: a key has 13 GB."""
-    sha256 = hashlib.sha256()
-    buffer = memoryview(bytearray(1 << 20))
-    with open(path, "rb", buffering=0) as file:
-        while count := file.readinto(buffer):
-            sha256.update(buffer[:count])
-            bar.update(count)
-    return sha256.hexdigest()
+    sha256, md5 = hashed(path, bar, "sha256", "md5")
+    return Digests(path.stat().st_size, sha256, md5)
 
 
 def write(folder: Path, manifest: Manifest) -> None:
