@@ -16,8 +16,8 @@ from safetensors.torch import load_file, save_file
 from belle.errors import BelleError, InputError
 from belle.weights import difference
 from belle.weights.make_diff import make_diff
+from belle.weights.raw_tensors import Model
 from belle.weights.recover import recover
-from belle.weights.tensors import Model
 
 WIDTH, ROWS = 48, 100
 

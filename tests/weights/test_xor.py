@@ -10,8 +10,8 @@ import time
 import pytest
 
 from belle.errors import BelleError
-from belle.weights import pieces, xor
-from belle.weights.pieces import PIECE, Progress, Silent, Source, pour, side_by_side
+from belle.weights import streams, xor
+from belle.weights.streams import PIECE, Progress, Silent, Source, pour, side_by_side
 from belle.weights.xor import CHUNK, KeyStream, xored
 
 
@@ -79,7 +79,7 @@ def test_pieces_smaller_than_a_chunk(ours, monkeypatch):
     rng = random.Random(8)
     for piece in (1, 3, 10, 16, 50):
         monkeypatch.setattr(xor, "PIECE", piece)
-        monkeypatch.setattr(pieces, "PIECE", piece)
+        monkeypatch.setattr(streams, "PIECE", piece)
         for size, key_size in sizes_around(rng, 32, 60):
             text, key = rng.randbytes(size), rng.randbytes(key_size)
             assert ours(text, key, 32) == upstream(text, key, 32), (piece, size, key_size)

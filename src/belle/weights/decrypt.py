@@ -13,7 +13,7 @@ from belle.weights import probe
 from belle.weights.encrypted import Encrypted, find
 from belle.weights.key import Identity, find_key, pinned
 from belle.weights.manifest import Manifest
-from belle.weights.pieces import Progress, Silent, Source, hashed, pour, side_by_side, writing
+from belle.weights.streams import Progress, Silent, Source, hashed, pour, side_by_side, writing
 from belle.weights.target import bring, check_replaceable, check_space, check_target, told, unfinished
 from belle.weights.xor import CHUNK, HEADER, KeyStream, xored
 

@@ -14,8 +14,8 @@ import numpy as np
 
 from belle.errors import InputError
 from belle.files import atomic_file
-from belle.weights.pieces import PIECE
-from belle.weights.tensors import DTYPES, FLOATS, Model, Tensor
+from belle.weights.raw_tensors import DTYPES, FLOATS, Model, Tensor
+from belle.weights.streams import PIECE
 
 NAME = "difference.json"
 FORMAT = "belle-difference-1"

@@ -12,7 +12,7 @@ from belle.files import atomic_file
 from belle.weights import manifest
 from belle.weights.key import find_key
 from belle.weights.manifest import Digests, Entry, Key, Manifest
-from belle.weights.pieces import PIECE, Bar, Progress, Source, Take, pour, side_by_side, writing
+from belle.weights.streams import PIECE, Bar, Progress, Source, Take, pour, side_by_side, writing
 from belle.weights.target import bring, check_replaceable, check_space, check_target, told, unfinished
 from belle.weights.xor import CHUNK, HEADER, KeyStream, xored
 

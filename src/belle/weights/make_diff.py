@@ -7,10 +7,10 @@ import numpy as np
 from tqdm import tqdm
 
 from belle.weights import difference
-from belle.weights.pieces import Progress, side_by_side
+from belle.weights.raw_tensors import DTYPES, Model, Tensor, WeightFile
 from belle.weights.rewriting import FILES_AT_ONCE, Change, Made, complete, names_of, rewrite
+from belle.weights.streams import Progress, side_by_side
 from belle.weights.target import check_replaceable, check_space, check_target, told, unfinished
-from belle.weights.tensors import DTYPES, Model, Tensor, WeightFile
 
 
 def make_diff(*, tuned: Path, base: Path, out: Path) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from belle.errors import InputError
 from belle.files import atomic_file
-from belle.weights.pieces import Bar, hashed
+from belle.weights.streams import Bar, hashed
 
 NAME = "manifest.json"
 FORMAT = "belle-xor-1"

@@ -9,7 +9,7 @@ from pathlib import Path
 from belle.errors import BelleError, InputError
 from belle.weights.encrypted import Encrypted
 from belle.weights.key import LLAMA_7B, Identity, why_wrong
-from belle.weights.pieces import PIECE, Bar, Progress, Silent, Source, hashed, pour
+from belle.weights.streams import PIECE, Bar, Progress, Silent, Source, hashed, pour
 from belle.weights.xor import HEADER, KeyStream, xored
 
 _TAIL = (1 << 16) + 22

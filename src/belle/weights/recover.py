@@ -9,10 +9,10 @@ from belle.errors import BelleError, InputError
 from belle.files import sha256_of
 from belle.weights import difference
 from belle.weights.difference import Manifest
-from belle.weights.pieces import Progress, side_by_side
+from belle.weights.raw_tensors import DTYPES, Model, Tensor, WeightFile
 from belle.weights.rewriting import FILES_AT_ONCE, Change, Made, complete, names_of, rewrite
+from belle.weights.streams import Progress, side_by_side
 from belle.weights.target import check_replaceable, check_space, check_target, told, unfinished
-from belle.weights.tensors import DTYPES, Model, Tensor, WeightFile
 
 TOLERANCE = 1e-2
 """How far the sum of all values may be from the published one, as Alpaca's own check has it."""

@@ -11,8 +11,8 @@ import numpy as np
 
 from belle.files import atomic_file
 from belle.weights import difference
-from belle.weights.pieces import Bar, pour, writing
-from belle.weights.tensors import DTYPES, Model, Tensor, WeightFile, header
+from belle.weights.raw_tensors import DTYPES, Model, Tensor, WeightFile, header
+from belle.weights.streams import Bar, pour, writing
 
 INDEX = "model.safetensors.index.json"
 FILES_AT_ONCE = 2

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from belle.weights.pieces import PIECE, Source
+from belle.weights.streams import PIECE, Source
 
 CHUNK = 10 * 1024 * 1024
 """Bytes of a chunk. Part of the format: only tests have a reason to change it."""

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from belle.errors import InputError
-from belle.weights.pieces import Source
+from belle.weights.streams import Source
 
 DTYPES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U8": 1, "BOOL": 1,
           "U16": 2, "U32": 4, "U64": 8}  # fmt: skip
