@@ -34,7 +34,7 @@ class Merge:
         self.replaced: dict[str, Adapter] = {}
         for adapter in adapters:
             self._place(adapter)
-        self.tied = base.tied and HEAD not in self.replaced and not self._changed(EMBEDDINGS)
+        self.tied = base.tied and not self._changed(HEAD) and not self._changed(EMBEDDINGS)
         self.names = [name for name in base.tensors if name != HEAD or not base.tied]
         if base.tied and not self.tied:
             self.names.append(HEAD)  # the head stays what it was, or has become a matrix of its own
@@ -45,23 +45,27 @@ class Merge:
 
     def _place(self, adapter: Adapter) -> None:
         """Find the base's name for everything that an adapter changes; a later one goes on from an earlier one."""
-        for name in [*adapter.whole, *adapter.pairs]:
-            found = self.base.find(name)
-            if found is None and name == HEAD and self.base.tied:
-                found = HEAD
-            if found is None:
-                near = ", ".join(sorted({key.split(".")[-2] for key in self.base.tensors if key.count(".") > 2})[:12])
-                raise InputError(
-                    f"the base has no {name}",
-                    where=adapter.name,
-                    cause=f"an adapter of another architecture (this base has {near})",
-                    fix=f"merge it into {adapter.config.get('base_model_name_or_path') or 'the base of its training'}",
-                )
-            if name in adapter.whole:
-                self.replaced[found] = adapter
-                self.changes.pop(found, None)
-            else:
-                self.changes.setdefault(found, []).append(adapter)
+        for name in adapter.whole:
+            found = self._placed(name, adapter)
+            self.replaced[found] = adapter
+            self.changes.pop(found, None)
+        for name in adapter.pairs:
+            self.changes.setdefault(self._placed(name, adapter), []).append(adapter)
+
+    def _placed(self, name: str, adapter: Adapter) -> str:
+        found = self._find(name)
+        if found is None:
+            near = ", ".join(sorted({key.split(".")[-2] for key in self.base.tensors if key.count(".") > 2})[:12])
+            raise InputError(
+                f"the base has no {name}",
+                where=adapter.name,
+                cause=f"an adapter of another architecture or depth (this base has {near})",
+                fix=f"merge it into {adapter.config.get('base_model_name_or_path') or 'the base of its training'}",
+            )
+        return found
+
+    def _find(self, target: str) -> str | None:
+        return HEAD if target == HEAD and self.base.tied else self.base.find(target)
 
     def source(self, name: str) -> Spec:
         """Type and shape of a tensor as it comes in: the base's, or that of the adapter that replaces it."""
@@ -71,7 +75,7 @@ class Merge:
         return self.base.tensors.specs[EMBEDDINGS if name == HEAD and self.base.tied else name]
 
     def _own(self, adapter: Adapter, name: str) -> str:
-        return next(own for target, own in adapter.whole.items() if (self.base.find(target) or target) == name)
+        return next(own for target, own in adapter.whole.items() if self._find(target) == name)
 
     def spec(self, name: str) -> Spec:
         """Type and shape of a tensor as it is written."""
@@ -89,14 +93,20 @@ class Merge:
         if name in self.changes:
             value = value.to(torch.float32, copy=True)
             for adapter in self.changes[name]:
-                target = next(own for own in adapter.pairs if self.base.find(own) == name)
+                target = next(own for own in adapter.pairs if self._find(own) == name)
                 adapter.add_to(value, target)
         return value.to(self.spec(name).dtype)
 
     @property
     def memory(self) -> int:
-        """Bytes that are in memory at most, above the process itself: the largest tensor, wide and rounded."""
-        return max(self.source(name).numel * (WIDE + self.spec(name).dtype.itemsize) for name in self.names)
+        """Bytes that are in memory at most, above the process itself: a tensor as it is, wide, and rounded."""
+
+        def of(name: str) -> int:
+            source, made = self.source(name), self.spec(name)
+            wide = WIDE * source.numel if name in self.changes else 0
+            return source.bytes + wide + made.bytes
+
+        return max(of(name) for name in self.names)
 
     @property
     def tokenizer_folder(self) -> Path:

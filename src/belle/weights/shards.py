@@ -20,7 +20,7 @@ from belle.errors import BelleError
 from belle.files import atomic_file
 from belle.weights.tensors import NAMES_OF_DTYPES, Spec
 
-BLOCK = 1 << 22
+BLOCK = 1 << 18
 """Values that are looked at together when a tensor is checked for NaN."""
 
 
