@@ -13,10 +13,13 @@ from belle import strict_yaml
 from belle.entries import (
     AskedDataset,
     Categories,
+    ConvertedBase,
     Eval,
+    ExpandedBase,
     GeneratedDataset,
     HubBase,
     LocalDataset,
+    MergedModel,
     PublishedDataset,
     ReleasedModel,
     ScratchBase,
@@ -32,11 +35,11 @@ from belle.settings import (
     Pace,
 )  # fmt: skip
 
-RESERVED_ENDINGS = ("-gptq", "-enc")
+RESERVED_ENDINGS = ("-gptq", "-enc", "-meta")
 """Endings that rules add to a model's name, so no entry may carry them."""
 
 
-_POSSIBLE_KIND = re.compile(r"^(generated|asked|published|local|scratch|hub|trained|released)$")
+_POSSIBLE_KIND = re.compile(r"^(generated|asked|published|local|scratch|hub|trained|released|converted|expanded|merged)$")
 
 
 def _close(word: str, known: list[str]) -> str:
@@ -54,7 +57,7 @@ def _fields_at(raw: Any, path: list[str]) -> list[str]:
         kinds: dict[str, Any] = {
             "generated": GeneratedDataset, "asked": AskedDataset, "published": PublishedDataset,
             "local": LocalDataset, "scratch": ScratchBase, "hub": HubBase, "trained": TrainedModel,
-            "released": ReleasedModel,
+            "released": ReleasedModel, "converted": ConvertedBase, "expanded": ExpandedBase, "merged": MergedModel,
         }  # fmt: skip
         model = kinds.get(kind)
     elif path:
@@ -108,11 +111,24 @@ def _reference_faults(params: Params) -> list[tuple[list[str], str]]:
         if isinstance(base, ScratchBase):
             known(["bases", name, "corpus"], base.corpus, "recipe of corpus", list(params.corpus))
             known(["bases", name, "base"], base.base, "recipe of base", list(params.base))
+        if isinstance(base, ConvertedBase):
+            known(["bases", name, "convert"], base.convert, "recipe of convert", list(params.convert))
+        if isinstance(base, ExpandedBase):
+            known(["bases", name, "base"], base.base, "base or model", weights)
+            known(["bases", name, "vocabulary"], base.vocabulary, "recipe of vocabulary", list(params.vocabulary))
+        if name.endswith(RESERVED_ENDINGS):
+            faults.append((["bases", name], f"a name must not end in {' or '.join(RESERVED_ENDINGS)}"))
     for name, model in params.models.items():
         known(["models", name, "dataset"], model.dataset, "dataset", list(params.datasets))
         if isinstance(model, TrainedModel):
             known(["models", name, "base"], model.base, "base or model", weights)
             known(["models", name, "sft"], model.sft, "recipe of sft", list(params.sft))
+        elif isinstance(model, MergedModel):
+            known(["models", name, "base"], model.base, "base or model", weights)
+            known(["models", name, "merge"], model.merge, "recipe of merge", list(params.merge))
+            for adapter in model.adapters:
+                if "/" not in adapter:
+                    known(["models", name, "adapters"], adapter, "model", list(params.models))
         elif "/" not in model.key:
             known(["models", name, "key"], model.key, "base or model", weights)
         if name in params.bases:
@@ -130,15 +146,26 @@ def _reference_faults(params: Params) -> list[tuple[list[str], str]]:
         known(["texts", name, "clean_text"], text.clean_text, "recipe of clean_text", list(params.clean_text))
     for name in params.default_tables:
         known(["default_tables"], name, "table", list(params.tables))
-    for name, loop in params.models.items():
-        seen, current = {name}, loop
-        while isinstance(current, TrainedModel) and current.base in params.models:
-            if current.base in seen:
-                faults.append((["models", name, "base"], "a model cannot be trained on itself"))
-                break
-            seen.add(current.base)
-            current = params.models[current.base]
+    for section, entries in (("bases", params.bases), ("models", params.models)):
+        for name in entries:
+            if name in _under(params, name):
+                what = "a model cannot be trained on itself" if section == "models" else "a base cannot rest on itself"
+                faults.append(([section, name, "base"], what))
     return faults
+
+
+def _under(params: Params, name: str) -> set[str]:
+    """Every base and model that one is made of, itself too where they go round."""
+    found: set[str] = set()
+    waiting = [name]
+    while waiting:
+        at = waiting.pop()
+        entry: Any = params.models.get(at) or params.bases.get(at)
+        before = [entry.base] if isinstance(entry, TrainedModel | MergedModel | ExpandedBase) else []
+        before += [item for item in entry.adapters if "/" not in item] if isinstance(entry, MergedModel) else []
+        waiting += [item for item in before if item not in found]
+        found |= set(before)
+    return found
 
 
 def load(path: Path = Path("params.yaml")) -> Params:

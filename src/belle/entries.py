@@ -88,6 +88,26 @@ class HubBase(Section):
     disk_gb: PositiveFloat
 
 
+class ConvertedBase(Section):
+    """LLaMA as Meta publishes it, converted here; ``tokenizer`` is empty where it lies in the source's folder."""
+
+    kind: Literal["converted"]
+    source: Annotated[str, Field(min_length=1)]
+    tokenizer: Annotated[list[str], Field(max_length=1)]
+    convert: str
+    parameters: Count
+    disk_gb: Annotated[float, Field(ge=0)]
+
+
+class ExpandedBase(Section):
+    """A base with the pieces of a corpus added to its vocabulary: ``text`` is a file, JSON Lines or plain lines."""
+
+    kind: Literal["expanded"]
+    base: str
+    text: Annotated[str, Field(min_length=1)]
+    vocabulary: str
+
+
 class TrainedModel(Section):
     """A model fine-tuned here; ``gpus`` is how many it trains on (0: the CPU will do)."""
 
@@ -108,6 +128,19 @@ class ReleasedModel(Section):
     kind: Literal["released"]
     release: str
     key: str
+    dataset: str
+
+
+class MergedModel(Section):
+    """A base with LoRA adapters added in order: names of models that keep theirs, or paths of adapters' folders.
+
+    ``dataset`` names what it was trained on last: GPTQ calibrates on it.
+    """
+
+    kind: Literal["merged"]
+    base: str
+    adapters: Annotated[list[str], Field(min_length=1)]
+    merge: str
     dataset: str
 
 
@@ -136,5 +169,5 @@ class Categories(Section):
 
 
 Dataset = Annotated[GeneratedDataset | AskedDataset | PublishedDataset | LocalDataset, Field(discriminator="kind")]
-BaseEntry = Annotated[ScratchBase | HubBase, Field(discriminator="kind")]
-Model = Annotated[TrainedModel | ReleasedModel, Field(discriminator="kind")]
+BaseEntry = Annotated[ScratchBase | HubBase | ConvertedBase | ExpandedBase, Field(discriminator="kind")]
+Model = Annotated[TrainedModel | ReleasedModel | MergedModel, Field(discriminator="kind")]

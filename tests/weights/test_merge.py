@@ -18,7 +18,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, BloomConfig, Bloom
 from belle.errors import BelleError, InputError
 from belle.weights.merge import merge
 
-MERGE = {"dtype": "base", "max_shard_gb": 5.0}
+MERGE = {"dtype": "base", "max_shard_gb": 5.0, "threads": 1}
 LLAMA = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4,
          "num_key_value_heads": 2, "max_position_embeddings": 64}  # fmt: skip
 SEVEN = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
@@ -363,7 +363,7 @@ def watch():
         time.sleep(0.0005)
 thread = threading.Thread(target=watch)
 thread.start()
-module.merge(base=base, adapters=[lora], out=out, dtype=sys.argv[4], max_shard_gb=5.0)
+module.merge(base=base, adapters=[lora], out=out, dtype=sys.argv[4], max_shard_gb=5.0, threads=1)
 done = True
 thread.join()
 print(said, peak - before, total)

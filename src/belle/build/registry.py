@@ -11,6 +11,7 @@ import itertools
 import re
 import shlex
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any
 
 from belle.build.state import look_up
@@ -145,6 +146,14 @@ class Registry:
 
         return resolve
 
+    def brought(self, found: Callable[[Any], list[str]]) -> Callable[[Any], list[str]]:
+        """Those of the paths that rules make or that are here: a plan needs none of what a person has to bring."""
+        return lambda wildcards: [path for path in found(wildcards) if not _absent(path)]
+
+    def absent(self, *found: Callable[[Any], list[str]]) -> Callable[[Any], str]:
+        """The other ones, for a rule's resource ``files``: a build stops before any work and names them."""
+        return lambda wildcards: ", ".join(str(path) for each in found for path in each(wildcards) if _absent(path))
+
     def through(self, section: str, entry: str, field: str, path: str) -> Callable[[Any], list[str]]:
         """Paths of the registry's entries that a recipe lists by name.
 
@@ -177,6 +186,14 @@ class Registry:
             return self.path("{name}" if "/" in name else "models/{name}", name=key)(wildcards)
 
         return resolve
+
+
+MADE = ("models", "data", "results")
+"""The folders that rules write to."""
+
+
+def _absent(path: str) -> bool:
+    return Path(path).parts[0] not in MADE and not Path(path).exists()
 
 
 def _as_list(value: Any) -> Iterable[Any]:

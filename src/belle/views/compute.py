@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from belle import jsonl
-from belle.entries import AskedDataset, GeneratedDataset, HubBase, PublishedDataset, TrainedModel
+from belle.entries import AskedDataset, GeneratedDataset, PublishedDataset, TrainedModel
 from belle.params import Params
 from belle.views.graph import Step
 from belle.views.interval import NOTHING, Interval
@@ -76,11 +76,7 @@ class Compute:
         return KEPT_BY_CLEAN * known if known else None
 
     def _parameters(self, name: str) -> float:
-        model = self.params.models.get(name.removesuffix("-gptq"))
-        if model is None:
-            base = self.params.bases.get(name)
-            return float(base.parameters) if isinstance(base, HubBase) else 0.0
-        return self._parameters(model.base if isinstance(model, TrainedModel) else model.key)
+        return self.params.parameters(name)
 
     def _sft(self, model: str, size: float) -> Interval | None:
         entry = self.params.models[model]

@@ -157,7 +157,9 @@ class Merge:
         )
 
 
-def merge(*, base: Path, adapters: list[Path], out: Path, dtype: str, max_shard_gb: float) -> None:
+def merge(
+    *, base: Path, adapters: list[Path], out: Path, dtype: str, max_shard_gb: float, threads: int
+) -> None:
     """Write the model that ``base`` becomes with all ``adapters``, the first first, as a Hugging Face folder.
 
     Sums are float32 whatever the types, over all adapters, and rounded once: as peft's ``merge_and_unload`` in float32.
@@ -175,6 +177,7 @@ def merge(*, base: Path, adapters: list[Path], out: Path, dtype: str, max_shard_
     """
     if not adapters:
         raise InputError("no adapter is named", where="merge", fix="name at least one under `adapters:`")
+    torch.set_num_threads(threads)
     model = HFModel(base)
     merged = Merge(model, [Adapter(path) for path in adapters], dtype)
     planned = [Planned(name, merged.spec(name), partial(merged.make, name)) for name in merged.names]
