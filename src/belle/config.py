@@ -11,15 +11,15 @@ from pydantic import ValidationError
 
 from belle import strict_yaml
 from belle.entries import (
-    KINDS,
+    ENTRIES,
     AskedDataset,
     Categories,
+    ConvertedBase,
     Eval,
+    ExpandedBase,
     GeneratedDataset,
-    HubBase,
-    LocalDataset,
+    MergedModel,
     MixedDataset,
-    PublishedDataset,
     RecoveredModel,
     ReleasedModel,
     ScratchBase,
@@ -36,11 +36,11 @@ from belle.settings import (
     Pace,
 )  # fmt: skip
 
-RESERVED_ENDINGS = ("-gptq", "-enc", "-diff")
+RESERVED_ENDINGS = ("-gptq", "-enc", "-diff", "-meta")
 """Endings that rules add to a model's name, so no entry may carry them."""
 
 
-_POSSIBLE_KIND = re.compile(f"^({'|'.join(KINDS)})$")
+_POSSIBLE_KIND = re.compile(f"^({'|'.join(ENTRIES)})$")
 
 
 def _close(word: str, known: list[str]) -> str:
@@ -55,12 +55,7 @@ def _fields_at(raw: Any, path: list[str]) -> list[str]:
     model: Any = Params
     if len(path) >= 2 and path[0] in {"datasets", "bases", "models"}:
         kind = raw.get(path[0], {}).get(path[1], {}).get("kind")
-        kinds: dict[str, Any] = {
-            "generated": GeneratedDataset, "asked": AskedDataset, "published": PublishedDataset,
-            "local": LocalDataset, "scratch": ScratchBase, "hub": HubBase, "trained": TrainedModel,
-            "released": ReleasedModel, "recovered": RecoveredModel,
-        }  # fmt: skip
-        model = kinds.get(kind)
+        model = ENTRIES.get(kind)
     elif path:
         registry = {"evals": Eval, "tables": Table, "categories": Categories, "texts": Text, "weighers": Weigher}
         model = {**SECTIONS, **registry, "pace": Pace, "budget": Budget}.get(path[0])
@@ -124,11 +119,24 @@ def _reference_faults(params: Params) -> list[tuple[list[str], str]]:
         if isinstance(base, ScratchBase):
             known(["bases", name, "corpus"], base.corpus, "recipe of corpus", list(params.corpus))
             known(["bases", name, "base"], base.base, "recipe of base", list(params.base))
+        if isinstance(base, ConvertedBase):
+            known(["bases", name, "convert"], base.convert, "recipe of convert", list(params.convert))
+        if isinstance(base, ExpandedBase):
+            known(["bases", name, "base"], base.base, "base or model", weights)
+            known(["bases", name, "vocabulary"], base.vocabulary, "recipe of vocabulary", list(params.vocabulary))
+        if name.endswith(RESERVED_ENDINGS):
+            faults.append((["bases", name], f"a name must not end in {' or '.join(RESERVED_ENDINGS)}"))
     for name, model in params.models.items():
         known(["models", name, "dataset"], model.dataset, "dataset", list(params.datasets))
         if isinstance(model, TrainedModel):
             known(["models", name, "base"], model.base, "base or model", weights)
             known(["models", name, "sft"], model.sft, "recipe of sft", list(params.sft))
+        elif isinstance(model, MergedModel):
+            known(["models", name, "base"], model.base, "base or model", weights)
+            known(["models", name, "merge"], model.merge, "recipe of merge", list(params.merge))
+            for adapter in model.adapters:
+                if "/" not in adapter:
+                    known(["models", name, "adapters"], adapter, "model", list(params.models))
         elif isinstance(model, ReleasedModel) and "/" not in model.key:
             known(["models", name, "key"], model.key, "base or model", weights)
         elif isinstance(model, RecoveredModel) and "/" not in model.base:
@@ -148,14 +156,11 @@ def _reference_faults(params: Params) -> list[tuple[list[str], str]]:
         known(["texts", name, "clean_text"], text.clean_text, "recipe of clean_text", list(params.clean_text))
     for name in params.default_tables:
         known(["default_tables"], name, "table", list(params.tables))
-    for name, loop in params.models.items():
-        seen, current = {name}, loop
-        while isinstance(current, TrainedModel) and current.base in params.models:
-            if current.base in seen:
-                faults.append((["models", name, "base"], "a model cannot be trained on itself"))
-                break
-            seen.add(current.base)
-            current = params.models[current.base]
+    for section, entries in (("bases", params.bases), ("models", params.models)):
+        for name in entries:
+            if name in _under(params, name):
+                what = "a model cannot be trained on itself" if section == "models" else "a base cannot rest on itself"
+                faults.append(([section, name, "base"], what))
     return faults
 
 
@@ -178,6 +183,20 @@ def _weight_faults(params: Params, name: str) -> list[tuple[list[str], str]]:
         if entry.clean == name and dataset in behind:
             faults.append((place, f"its model is trained on {dataset}, whose rows it would weigh first"))
     return faults
+
+
+def _under(params: Params, name: str) -> set[str]:
+    """Every base and model that one is made of, itself too where they go round."""
+    found: set[str] = set()
+    waiting = [name]
+    while waiting:
+        at = waiting.pop()
+        entry: Any = params.models.get(at) or params.bases.get(at)
+        before = [entry.base] if isinstance(entry, TrainedModel | MergedModel | ExpandedBase) else []
+        before += [item for item in entry.adapters if "/" not in item] if isinstance(entry, MergedModel) else []
+        waiting += [item for item in before if item not in found]
+        found |= set(before)
+    return found
 
 
 def load(path: Path = Path("params.yaml")) -> Params:

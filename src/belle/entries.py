@@ -104,6 +104,26 @@ class HubBase(Section):
     disk_gb: PositiveFloat
 
 
+class ConvertedBase(Section):
+    """LLaMA as Meta publishes it, converted here; ``tokenizer`` is empty where it lies in the source's folder."""
+
+    kind: Literal["converted"]
+    source: Annotated[str, Field(min_length=1)]
+    tokenizer: Annotated[list[str], Field(max_length=1)]
+    convert: str
+    parameters: Count
+    disk_gb: Annotated[float, Field(ge=0)]
+
+
+class ExpandedBase(Section):
+    """A base with the pieces of a corpus added to its vocabulary: ``text`` is a file, JSON Lines or plain lines."""
+
+    kind: Literal["expanded"]
+    base: str
+    text: Annotated[str, Field(min_length=1)]
+    vocabulary: str
+
+
 class TrainedModel(Section):
     """A model fine-tuned here; ``gpus`` is how many it trains on (0: the CPU will do)."""
 
@@ -123,7 +143,7 @@ KeySha256 = Annotated[str, Field(pattern=r"^(any|[0-9a-f]{64})$")]
 class ReleasedModel(Section):
     """A model published only as XOR with a base: ``release`` is the encrypted folder, ``key`` a name or a file.
 
-    ``dataset`` names what it was trained on: GPTQ calibrates on it. ``parameters`` is 0 where the key's are the model's.
+    ``dataset`` names what it was trained on: GPTQ calibrates on it. ``parameters`` is 0 where they are the key's.
     """
 
     kind: Literal["released"]
@@ -147,6 +167,19 @@ class RecoveredModel(Section):
     base: str
     check_sum: float | Literal["none"]
     parameters: Count
+    dataset: str
+
+
+class MergedModel(Section):
+    """A base with LoRA adapters added in order: names of models that keep theirs, or paths of adapters' folders.
+
+    ``dataset`` names what it was trained on last: GPTQ calibrates on it.
+    """
+
+    kind: Literal["merged"]
+    base: str
+    adapters: Annotated[list[str], Field(min_length=1)]
+    merge: str
     dataset: str
 
 
@@ -177,12 +210,12 @@ class Categories(Section):
 Dataset = Annotated[
     GeneratedDataset | AskedDataset | PublishedDataset | LocalDataset | MixedDataset, Field(discriminator="kind")
 ]
-BaseEntry = Annotated[ScratchBase | HubBase, Field(discriminator="kind")]
-Model = Annotated[TrainedModel | ReleasedModel | RecoveredModel, Field(discriminator="kind")]
-KINDS = tuple(
-    kind
+BaseEntry = Annotated[ScratchBase | HubBase | ConvertedBase | ExpandedBase, Field(discriminator="kind")]
+Model = Annotated[TrainedModel | ReleasedModel | RecoveredModel | MergedModel, Field(discriminator="kind")]
+ENTRIES: dict[str, type[Section]] = {
+    kind: entry
     for union in (Dataset, BaseEntry, Model)
     for entry in get_args(get_args(union)[0])
     for kind in get_args(entry.model_fields["kind"].annotation)
-)
-"""Every kind of entry."""
+}
+"""Every kind of entry, by its name."""

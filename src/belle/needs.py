@@ -10,8 +10,17 @@ from __future__ import annotations
 from typing import Any
 
 from belle.build.preflight import Shortage, api_key_missing
-from belle.entries import AskedDataset, GeneratedDataset, HubBase, ReleasedModel, ScratchBase, TrainedModel
-from belle.params import Params
+from belle.entries import (
+    AskedDataset,
+    ConvertedBase,
+    ExpandedBase,
+    GeneratedDataset,
+    HubBase,
+    MergedModel,
+    ScratchBase,
+    TrainedModel,
+)  # fmt: skip
+from belle.params import Params, width
 
 WEIGHTS, GRADIENTS, OPTIMIZER = 2, 2, 12
 PROCESS_MB = 4000
@@ -20,6 +29,14 @@ ACTIVATIONS_GB = 6.0
 """Checkpointed activations and logits of a 7B model at 2 × 1024 tokens; a margin, not a model."""
 QUANTISING_GB = 6.0
 """One decoder layer, its Hessians and calibration activations."""
+
+
+WEIGHTS_PROCESS_MB = 1000
+"""Main memory of a process that works on weights tensor by tensor, without the tensors."""
+VOCABULARY_ROWS = 50_000
+"""Tokens of the largest LLaMA vocabulary in use but BELLE's own (79,458)."""
+LINE_CHARACTERS, BYTES_A_CHARACTER = 150, 20
+"""A line of a corpus, and what sentencepiece's trainer keeps of each character."""
 
 
 def _paid(base_url: str) -> int:
@@ -35,13 +52,7 @@ class Needs:
 
     def _billions(self, name: str) -> float:
         """Parameters of the base under a model, in billions; 0 in the tiny world."""
-        model = self.params.models.get(name.removesuffix("-gptq"))
-        if model is None:
-            base = self.params.bases.get(name)
-            return base.parameters / 1e9 if isinstance(base, HubBase) else 0.0
-        if not isinstance(model, TrainedModel) and model.parameters:
-            return model.parameters / 1e9
-        return self._billions(model.key if isinstance(model, ReleasedModel) else model.base)
+        return self.params.parameters(name) / 1e9
 
     def gpus(self, wildcards: Any) -> int:
         """GPUs that a stage on a model uses at once."""
@@ -151,6 +162,43 @@ class Needs:
         """What a published base takes."""
         entry = self.params.bases[wildcards.base]
         return round(entry.disk_gb) if isinstance(entry, HubBase) else 0
+
+    def _largest_gb(self, name: str) -> float:
+        """The largest tensor of a model, its embeddings, in float32."""
+        return VOCABULARY_ROWS * width(self._billions(name) * 1e9) * 4 / 1e9
+
+    def convert_disk_gb(self, wildcards: Any) -> int:
+        """What a converted base takes."""
+        entry = self.params.bases[wildcards.base]
+        return round(entry.disk_gb) if isinstance(entry, ConvertedBase) else 0
+
+    def convert_mem_mb(self, wildcards: Any) -> int:
+        """Main memory of converting: three times the largest tensor, in half precision, whatever the model's size."""
+        return WEIGHTS_PROCESS_MB + round(self._largest_gb(wildcards.base) * 1.5 * 1000)
+
+    def merge_mem_mb(self, wildcards: Any) -> int:
+        """Main memory of merging: the largest tensor as it is, in float32, and rounded."""
+        return WEIGHTS_PROCESS_MB + round(self._largest_gb(wildcards.model) * 2 * 1000)
+
+    def merge_disk_gb(self, wildcards: Any) -> int:
+        """The merged model."""
+        return round(self._billions(wildcards.model) * WEIGHTS)
+
+    def merge_threads(self, wildcards: Any) -> int:
+        """Threads of merging, as its recipe says."""
+        entry = self.params.models[wildcards.model]
+        return self.params.merge[entry.merge].threads if isinstance(entry, MergedModel) else 1
+
+    def vocabulary_mem_mb(self, wildcards: Any) -> int:
+        """Main memory of a larger vocabulary: the corpus as sentencepiece holds it, or the embeddings twice."""
+        entry = self.params.bases[wildcards.base]
+        lines = self.params.vocabulary[entry.vocabulary].sentences if isinstance(entry, ExpandedBase) else 0
+        held = lines * LINE_CHARACTERS * BYTES_A_CHARACTER / 1e6
+        return WEIGHTS_PROCESS_MB + round(max(held, self._largest_gb(wildcards.base) * 2 * 1000))
+
+    def vocabulary_disk_gb(self, wildcards: Any) -> int:
+        """The base once more, with more rows."""
+        return round(self._billions(wildcards.base) * WEIGHTS)
 
     def generate_api_key(self, wildcards: Any) -> int:
         """1 where a paid API is asked for rows."""

@@ -15,10 +15,16 @@ from belle.entries import (
     AskedDataset,
     BaseEntry,
     Categories,
+    ConvertedBase,
     Dataset,
     Eval,
+    ExpandedBase,
+    HubBase,
+    MergedModel,
     MixedDataset,
     Model,
+    RecoveredModel,
+    ReleasedModel,
     Table,
     Text,
     TrainedModel,
@@ -32,19 +38,28 @@ from belle.settings import (
     Classifier,
     Clean,
     CleanText,
+    Convert,
     Corpus,
     Evalset,
     Generate,
     Gptq,
     Judge,
     Label,
+    Merge,
     Name,
     Pace,
     Section,
     Sft,
+    Unconvert,
+    Vocabulary,
     Webtext,
     Weigh,
 )  # fmt: skip
+
+
+def width(parameters: float) -> float:
+    """About how wide a LLaMA of so many parameters is: 4096 at 6.7 billion (exact there), 5509 at 13 (5120)."""
+    return 4096 * (parameters / 6.738e9) ** 0.45
 
 
 class Params(Section):
@@ -70,6 +85,10 @@ class Params(Section):
     webtext: dict[Name, Webtext]
     clean_text: dict[Name, CleanText]
     base: dict[Name, Base]
+    convert: dict[Name, Convert]
+    unconvert: Unconvert
+    merge: dict[Name, Merge]
+    vocabulary: dict[Name, Vocabulary]
     sft: dict[Name, Sft]
     gptq: Gptq
     answer: dict[Name, Answer]
@@ -80,6 +99,26 @@ class Params(Section):
     def scored_names(self) -> list[str]:
         """Every name that can be answered and scored: bases, models, and the 4-bit twins of models."""
         return [*self.bases, *self.models, *(f"{model}-gptq" for model in self.models)]
+
+    def parameters(self, name: str) -> float:
+        """How many parameters a base has, or the base under a model; 0 in the tiny world, and where nobody says."""
+        model = self.models.get(name.removesuffix("-gptq"))
+        if isinstance(model, ReleasedModel | RecoveredModel) and model.parameters:
+            return float(model.parameters)
+        if model is not None:
+            return self.parameters(model.key if isinstance(model, ReleasedModel) else model.base)
+        base = self.bases.get(name)
+        if isinstance(base, ExpandedBase):
+            before = self.parameters(base.base)
+            return before + 2 * self.vocabulary[base.vocabulary].pieces * width(before) if before else 0.0
+        return float(base.parameters) if isinstance(base, HubBase | ConvertedBase) else 0.0
+
+    def adapters_of(self, wildcards: Any) -> list[tuple[str, list[str]]]:
+        """The folders of a merged model's adapters, and the key of params.yaml that chose them."""
+        entry = self.models[wildcards.model]
+        names = entry.adapters if isinstance(entry, MergedModel) else []
+        key = f"models.{wildcards.model}.adapters"
+        return [(name if "/" in name else f"models/{name}", [key]) for name in names]
 
     def offline_sets(self) -> list[str]:
         """The data sets of every kind but Self-Instruct that the offline teacher is asked for."""
@@ -112,10 +151,11 @@ class Params(Section):
         if model is None:
             return {}
         stem = f"models.{name.removesuffix('-gptq')}"
-        before = self.datasets_behind(model.base) if isinstance(model, TrainedModel) else {}
-        chosen = [f"{stem}.base"] if isinstance(model, TrainedModel) else []
+        under = [(model.base, f"{stem}.base")] if isinstance(model, TrainedModel | MergedModel) else []
+        if isinstance(model, MergedModel):
+            under += [(adapter, f"{stem}.adapters") for adapter in model.adapters if "/" not in adapter]
         return {
-            **{dataset: [*chosen, *keys] for dataset, keys in before.items()},
+            **{dataset: [key, *keys] for at, key in under for dataset, keys in self.datasets_behind(at).items()},
             model.dataset: [f"{stem}.dataset"],
         }
 

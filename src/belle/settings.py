@@ -185,6 +185,40 @@ class Base(Section):
     seed: Count
 
 
+class Convert(Section):
+    """Meta's shards as Hugging Face's: what params.json does not say, and how large a file may be."""
+
+    context_length: PositiveInt
+    max_shard_gb: PositiveFloat
+
+
+class Unconvert(Section):
+    """Hugging Face's layout as Meta's: into how many shards its matrices are cut."""
+
+    shards: PositiveInt
+
+
+class Merge(Section):
+    """Adapters added to a base; ``dtype`` is that of the result, ``base`` the base's own."""
+
+    dtype: Literal["base", "float16", "bfloat16", "float32"]
+    max_shard_gb: PositiveFloat
+    threads: PositiveInt
+
+
+class Vocabulary(Section):
+    """Pieces trained on a corpus and put behind a base's; ``sentences`` 0 is all lines, ``pad_token`` "" none."""
+
+    pieces: Annotated[int, Field(ge=10)]
+    character_coverage: Annotated[float, Field(gt=0.9, le=1)]
+    max_piece_chars: Annotated[int, Field(ge=1, le=64)]
+    sentences: Count
+    held_out: PositiveInt
+    pad_token: Annotated[str, Field(pattern=r"^[^\s▁]*$", max_length=40)]
+    max_shard_gb: PositiveFloat
+    seed: Count
+
+
 class Sft(Section):
     """Fine-tuning; ``lora_r`` 0 is full fine-tuning, ``deepspeed`` the path of its settings or empty."""
 
@@ -282,6 +316,10 @@ SECTIONS: dict[str, type[Section]] = {
     "webtext": Webtext,
     "clean_text": CleanText,
     "base": Base,
+    "convert": Convert,
+    "unconvert": Unconvert,
+    "merge": Merge,
+    "vocabulary": Vocabulary,
     "sft": Sft,
     "gptq": Gptq,
     "answer": Answer,

@@ -239,6 +239,47 @@ def recover(args: Arguments) -> None:
     recover(difference=args.difference, base=args.base, out=args.out, check_sum=args.check_sum)
 
 
+def convert(args: Arguments) -> None:
+    """Convert LLaMA as Meta publishes it, consolidated.NN.pth and params.json, to a Hugging Face folder."""
+    numeric_environment(1)
+    from belle.weights.convert import convert
+
+    source, *tokenizer = args.paths  # Meta's folder, then its tokenizer, where that lies elsewhere
+    if len(tokenizer) > 1:
+        raise InputError(f"{len(args.paths)} paths, found after FOLDER: {tokenizer}", where="command line",
+                         cause="several tokenizers", fix="name one tokenizer.model")  # fmt: skip
+    convert(
+        source=source, tokenizer=tokenizer[0] if tokenizer else None, out=args.out, **keywords(args, sections.Convert)
+    )
+
+
+def unconvert(args: Arguments) -> None:
+    """Write a LLaMA folder of Hugging Face's in Meta's layout, as the tiny world's source of `convert`."""
+    numeric_environment(1)
+    from belle.weights.unconvert import unconvert
+
+    unconvert(model=args.model, out=args.out, **keywords(args, sections.Unconvert))
+
+
+def merge(args: Arguments) -> None:
+    """Add LoRA adapters to a base, in order, and write a plain Hugging Face folder; tensor by tensor."""
+    numeric_environment(args.threads)
+    from belle.weights.merge import merge
+
+    merge(base=args.base, adapters=args.adapters, out=args.out, **keywords(args, sections.Merge))
+
+
+def vocabulary(args: Arguments) -> None:
+    """Expand a base's vocabulary by the pieces of a corpus, its embeddings by the means of what they replace."""
+    numeric_environment(1)
+    from belle.weights.vocabulary import vocabulary
+
+    vocabulary(
+        base=args.base, text=args.text, out=args.out, report=args.report, page=args.page,
+        **keywords(args, sections.Vocabulary),
+    )  # fmt: skip
+
+
 def sft(args: Arguments) -> None:
     """Fine-tune a model, fully or by LoRA with merge; resumes after a kill."""
     numeric_environment(args.threads)
@@ -316,6 +357,10 @@ STAGES: dict[str, tuple[Command, str]] = {
     "decrypt": (decrypt, "encrypted key out --key_sha256="),
     "make_diff": (make_diff, "tuned base out"),
     "recover": (recover, "difference base out --check_sum="),
+    "convert": (convert, "out paths*"),
+    "unconvert": (unconvert, "model out"),
+    "merge": (merge, "base out adapters*"),
+    "vocabulary": (vocabulary, "base text out report page"),
     "sft": (sft, "base data out checkpoints --data_fraction"),
     "gptq": (gptq, "model data out"),
     "answer": (answer, "model questions out name="),

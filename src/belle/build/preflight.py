@@ -87,11 +87,23 @@ def _hub_shortages(jobs: list[Any]) -> list[Shortage]:
     return shortages
 
 
+def _file_shortages(jobs: list[Any]) -> list[Shortage]:
+    return [
+        Shortage(
+            "files of yours", f"{job.resources['files']} for {', '.join(map(str, job.output))}", "not here",
+            "download or link them there, or name where they are in params.yaml",
+        )
+        for job in jobs
+        if job.resources.get("files", "")
+    ]  # fmt: skip
+
+
 def check(jobs: list[Any], local: bool = True) -> list[Shortage]:
     """Everything that the jobs' resources ask for and this machine lacks.
 
     Resources read: ``gpus`` (a number), ``gpu_memory_gb`` (of each), ``disk_gb`` (that the outputs and checkpoints
-    take), ``api_key`` (1 where a paid API is asked), ``hub`` and ``hub_kind`` (a repository to fetch).
+    take), ``api_key`` (1 where a paid API is asked), ``hub`` and ``hub_kind`` (a repository to fetch),
+    ``files`` (paths that a person brings and that are not here).
     Jobs that are not ``local`` are given their GPUs by the cluster, which this machine need not have.
     """
 
@@ -117,6 +129,6 @@ def check(jobs: list[Any], local: bool = True) -> list[Shortage]:
         shortages.append(
             Shortage("disk", f"{disk:.0f} GB", f"{free:.0f} GB are free here", "free some, or move this folder")
         )
-    shortages += _hub_shortages(jobs)
+    shortages += _hub_shortages(jobs) + _file_shortages(jobs)
     paid = sorted({job.rule.name for job in jobs if job.resources.get("api_key", 0)})
     return shortages + (api_key_missing(", ".join(paid)) if paid else [])

@@ -146,6 +146,14 @@ class Registry:
 
         return resolve
 
+    def brought(self, found: Callable[[Any], list[str]]) -> Callable[[Any], list[str]]:
+        """Those of the paths that rules make or that are here: a plan needs none of what a person has to bring."""
+        return lambda wildcards: [path for path in found(wildcards) if not _absent(path)]
+
+    def absent(self, *found: Callable[[Any], list[str]]) -> Callable[[Any], str]:
+        """The other ones, for a rule's resource ``files``: a build stops before any work and names them."""
+        return lambda wildcards: ", ".join(str(path) for each in found for path in each(wildcards) if _absent(path))
+
     def through(self, section: str, entry: str, field: str, path: str) -> Callable[[Any], list[str]]:
         """Paths of the registry's entries that a recipe lists by name.
 
@@ -175,21 +183,20 @@ class Registry:
 
         def resolve(wildcards: Any) -> list[str]:
             name = look_up(key.format(**dict(wildcards.items())), self.values)
-            return self.brought(key)(wildcards) if "/" in name else self.path("models/{name}", name=key)(wildcards)
+            chosen = (
+                self.brought(self.path("{path}", path=key)) if "/" in name else self.path("models/{name}", name=key)
+            )
+            return chosen(wildcards)
 
         return resolve
 
-    def brought(self, key: str) -> Callable[[Any], list[str]]:
-        """A path that a person brings here, or one that is built below models/.
 
-        While it is absent it is no input: so the plan can be printed, and what is missing is said before a build.
-        """
+MADE = ("models", "data", "results")
+"""The folders that rules write to."""
 
-        def resolve(wildcards: Any) -> list[str]:
-            found = self.path("{path}", path=key)(wildcards)
-            return [path for path in found if path.startswith("models/") or Path(path).exists()]
 
-        return resolve
+def _absent(path: str) -> bool:
+    return Path(path).parts[0] not in MADE and not Path(path).exists()
 
 
 def _as_list(value: Any) -> Iterable[Any]:

@@ -11,15 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from belle import jsonl
-from belle.entries import (
-    AskedDataset,
-    GeneratedDataset,
-    HubBase,
-    MixedDataset,
-    PublishedDataset,
-    ReleasedModel,
-    TrainedModel,
-)  # fmt: skip
+from belle.entries import AskedDataset, GeneratedDataset, MixedDataset, PublishedDataset, TrainedModel
 from belle.params import Params
 from belle.views.graph import Step
 from belle.views.interval import NOTHING, Interval, total
@@ -119,13 +111,7 @@ class Compute:
         )
 
     def _parameters(self, name: str) -> float:
-        model = self.params.models.get(name.removesuffix("-gptq"))
-        if model is None:
-            base = self.params.bases.get(name)
-            return float(base.parameters) if isinstance(base, HubBase) else 0.0
-        if not isinstance(model, TrainedModel) and model.parameters:
-            return float(model.parameters)
-        return self._parameters(model.key if isinstance(model, ReleasedModel) else model.base)
+        return self.params.parameters(name)
 
     def _sft(self, model: str, size: float) -> Interval | None:
         entry = self.params.models[model]
