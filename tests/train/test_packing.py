@@ -161,7 +161,9 @@ def run(world, tiny_base, tmp_path):
 def test_one_step_packed_is_one_step_of_the_same_rows(run, tiny_base, tmp_path):
     """All rows in one step: in blocks of 64 tokens, and as one padded batch."""
     data = tmp_path / "few.jsonl"
-    jsonl.write(data, [{"id": n, "instruction": "猫" * (1 + n % 5), "output": "狗马牛" * (1 + n % 4)} for n in range(8)])
+    jsonl.write(
+        data, [{"id": n, "instruction": "猫" * (1 + n % 5), "output": "狗马牛" * (1 + n % 4)} for n in range(8)]
+    )
     once = {"data": data, "num_train_epochs": 1.0, "warmup_ratio": 0.0, "learning_rate": 1e-3}
     once |= {"per_device_train_batch_size": 8}
     curves = []

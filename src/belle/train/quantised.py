@@ -33,7 +33,9 @@ def check(bits: int, lora_r: int) -> None:
 
 
 def arguments(bits: int, dtype: torch.dtype) -> dict[str, Any]:
-    """What ``from_pretrained`` is told: NF4 with the scales quantised too (arXiv 2305.14314), or LLM.int8()."""
+    """What ``from_pretrained`` is told: NF4 with quantised scales (arXiv 2305.14314), LLM.int8(), or nothing for 0."""
+    if not bits:
+        return {}
     from transformers import BitsAndBytesConfig
 
     if bits == 4:

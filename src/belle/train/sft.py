@@ -1,7 +1,6 @@
 """Stage ``sft``: supervised fine-tuning of a causal language model on conversations, in full or by LoRA."""
 
 import math
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -9,16 +8,17 @@ from typing import overload
 
 import numpy as np
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from belle.errors import InputError
-from belle.files import atomic_folder, sha256_of
+from belle.files import sha256_of
 from belle.prompts import IGNORE, chat_template
 from belle.train import folder, lora, quantised
 from belle.train.attention import check_packable, choose
 from belle.train.batches import Example, stack
 from belle.train.checkpoints import folder_digest
 from belle.train.hardware import half_of
+from belle.train.models import finish, load_base
 from belle.train.packing import Packed, lay
 from belle.train.tokens import Tokens, key_of, tokenised
 from belle.train.trainer import Settings, discard, prepare, train
@@ -90,29 +90,6 @@ def read_examples(
     return rows
 
 
-def load_base(base: Path, dtype: torch.dtype, attention: str = "sdpa", bits: int = 0) -> PreTrainedModel:
-    """Load a model folder for training.
-
-    Args:
-        attention: As transformers or ``belle.train.attention`` names it; a model that lacks SDPA gets its own.
-        bits: Quantise its linear layers to so many bits; 0 does not.
-
-    Raises:
-        InputError: it is no Hugging Face model folder.
-    """
-    if not (base / "config.json").is_file():
-        raise InputError(
-            "no config.json in it",
-            where=str(base),
-            cause="a wrong path, or a base that is not built or fetched yet",
-            fix="build it with `snakemake`, or check its path",
-        )
-    more = quantised.arguments(bits, dtype) if bits else {}
-    if attention != "sdpa":  # the default where a model has it
-        more["attn_implementation"] = attention
-    return AutoModelForCausalLM.from_pretrained(base, dtype=dtype, **more)
-
-
 def sft(
     *,
     base: Path,
@@ -181,7 +158,7 @@ def sft(
     named = choose(attention, packing)
     quantised.check(quantised_base, lora_r)
     prepare(threads, seed)
-    model = load_base(base, half if lora_r or deepspeed else torch.float32, "sdpa", quantised_base)
+    model = load_base(base, half if lora_r or deepspeed else torch.float32, quantised_base)
     if packing:
         check_packable(model)
     if named != "sdpa":
@@ -221,28 +198,17 @@ def sft(
         "deepspeed": sha256_of(Path(deepspeed)) if deepspeed else "",
         "how": [packing, attention, quantised_base],
     }
+    expected = folder.count(model)
     trained = lora.attach(model, adapters) if lora_r else model
-    expected = 0 if lora_r else folder.count(model)
     if packed:
         trainer = train(
             trained, packed, settings, checkpoints=checkpoints, identity=identity, collate=lay, order=range(len(packed))
         )
     else:
         trainer = train(trained, examples, settings, checkpoints=checkpoints, identity=identity, collate=stack)
-    weights = trainer.accelerator.get_state_dict(trainer.model_wrapped)  # gathered from every process under ZeRO-3
-    if trainer.is_world_process_zero():
-        with atomic_folder(out) as unfinished:
-            if lora_r:
-                lora.write(trained, weights, unfinished / "adapter")
-                whole = load_base(base, half)
-                expected = folder.count(whole)
-                folder.save(lora.merge(whole, unfinished / "adapter"), tokenizer, unfinished)
-            else:
-                weights = {name: tensor.to(half) for name, tensor in weights.items()}
-                folder.save(model.to(half), tokenizer, unfinished, weights)
-            if (base / "tokenizer.model").is_file():
-                shutil.copyfile(base / "tokenizer.model", unfinished / "tokenizer.model")
-            folder.check(unfinished, expected)
-        if curve:
-            trainer.curve.write(curve)
+    finish(
+        trainer, trained, tokenizer, base=base, out=out, dtype=half, adapted=bool(lora_r), expected=expected
+    )  # fmt: skip
+    if curve and trainer.is_world_process_zero():
+        trainer.curve.write(curve)
     discard(trainer)
