@@ -56,8 +56,8 @@ TABLES = {
     ],
     "alpaca": [
         ({"instruction": "猫", "input": "？", "output": "好"},
-         list("Below is an instruction that describes a task. Write a response that appropriately completes the request."
-              "\n\n### Instruction:\n猫？\n\n### Response: "), ["好", "</s>"], [], []),
+         list("Below is an instruction that describes a task. Write a response that appropriately completes the "
+              "request.\n\n### Instruction:\n猫？\n\n### Response: "), ["好", "</s>"], [], []),
     ],
 }  # fmt: skip
 

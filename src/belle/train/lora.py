@@ -89,10 +89,8 @@ def write(trained: PeftModel, weights: dict[str, torch.Tensor], folder: Path) ->
         name: tensor.detach().cpu().contiguous()
         for name, tensor in sorted(get_peft_model_state_dict(trained, state_dict=weights).items())
     }
-    if trained.peft_config[
-        "default"
-    ].ensure_weight_tying:  # one tensor under two names: peft ties it again when it loads
-        state = {name: tensor for name, tensor in state.items() if "lm_head" not in name}
+    if trained.peft_config["default"].ensure_weight_tying:  # one tensor under two names, and peft asks for both
+        state = {name: tensor.clone() for name, tensor in state.items()}
     norm = sum(float(tensor.float().norm()) for name, tensor in state.items() if "lora_B" in name)
     if norm == 0:
         raise BelleError(
