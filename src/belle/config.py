@@ -17,6 +17,7 @@ from belle.entries import (
     GeneratedDataset,
     HubBase,
     LocalDataset,
+    PretrainedBase,
     PublishedDataset,
     ReleasedModel,
     ScratchBase,
@@ -30,13 +31,15 @@ from belle.settings import (
     SECTIONS,
     Budget,
     Pace,
+    Pretrain,
+    Sft,
 )  # fmt: skip
 
 RESERVED_ENDINGS = ("-gptq", "-enc")
 """Endings that rules add to a model's name, so no entry may carry them."""
 
 
-_POSSIBLE_KIND = re.compile(r"^(generated|asked|published|local|scratch|hub|trained|released)$")
+_POSSIBLE_KIND = re.compile(r"^(generated|asked|published|local|scratch|hub|pretrained|trained|released)$")
 
 
 def _close(word: str, known: list[str]) -> str:
@@ -54,7 +57,7 @@ def _fields_at(raw: Any, path: list[str]) -> list[str]:
         kinds: dict[str, Any] = {
             "generated": GeneratedDataset, "asked": AskedDataset, "published": PublishedDataset,
             "local": LocalDataset, "scratch": ScratchBase, "hub": HubBase, "trained": TrainedModel,
-            "released": ReleasedModel,
+            "released": ReleasedModel, "pretrained": PretrainedBase,
         }  # fmt: skip
         model = kinds.get(kind)
     elif path:
@@ -108,6 +111,13 @@ def _reference_faults(params: Params) -> list[tuple[list[str], str]]:
         if isinstance(base, ScratchBase):
             known(["bases", name, "corpus"], base.corpus, "recipe of corpus", list(params.corpus))
             known(["bases", name, "base"], base.base, "recipe of base", list(params.base))
+        if isinstance(base, PretrainedBase):
+            known(["bases", name, "base"], base.base, "base or model", weights)
+            known(["bases", name, "pretrain"], base.pretrain, "recipe of pretrain", list(params.pretrain))
+            asked = params.pretrain.get(base.pretrain)
+            if asked and asked.ratios and len(asked.ratios) != len(base.texts):
+                fault = f"{len(base.texts)} texts, and {len(asked.ratios)} ratios in pretrain.{base.pretrain}"
+                faults.append((["bases", name, "texts"], fault))
     for name, model in params.models.items():
         known(["models", name, "dataset"], model.dataset, "dataset", list(params.datasets))
         if isinstance(model, TrainedModel):
@@ -119,6 +129,8 @@ def _reference_faults(params: Params) -> list[tuple[list[str], str]]:
             faults.append((["models", name], "a base has the same name; both would be built as models/" + name))
         if name.endswith(RESERVED_ENDINGS):
             faults.append((["models", name], f"a name must not end in {' or '.join(RESERVED_ENDINGS)}"))
+    for section, recipes in (("sft", params.sft), ("pretrain", params.pretrain)):
+        faults += [fault for name, recipe in recipes.items() for fault in _training_faults([section, name], recipe)]
     for name, entry in params.evals.items():
         known(["evals", name, "answer"], entry.answer, "recipe of answer", list(params.answer))
         known(["evals", name, "judge"], entry.judge, "recipe of judge", list(params.judge))
@@ -130,14 +142,37 @@ def _reference_faults(params: Params) -> list[tuple[list[str], str]]:
         known(["texts", name, "clean_text"], text.clean_text, "recipe of clean_text", list(params.clean_text))
     for name in params.default_tables:
         known(["default_tables"], name, "table", list(params.tables))
-    for name, loop in params.models.items():
-        seen, current = {name}, loop
-        while isinstance(current, TrainedModel) and current.base in params.models:
-            if current.base in seen:
-                faults.append((["models", name, "base"], "a model cannot be trained on itself"))
-                break
-            seen.add(current.base)
-            current = params.models[current.base]
+    made = {**params.bases, **params.models}
+    for section, entries in (("models", params.models), ("bases", params.bases)):
+        for name, loop in entries.items():
+            seen, current = {name}, loop
+            while isinstance(current, TrainedModel | PretrainedBase) and current.base in made:
+                if current.base in seen:
+                    faults.append(([section, name, "base"], "a model cannot be trained on itself"))
+                    break
+                seen.add(current.base)
+                current = made[current.base]
+    return faults
+
+
+def _training_faults(path: list[str], recipe: Sft | Pretrain) -> list[tuple[list[str], str]]:
+    """Settings of a training that contradict each other."""
+    faults = []
+    if recipe.bf16 and recipe.fp16:
+        faults.append(([*path, "fp16"], "bf16 is true as well; choose one"))
+    if recipe.quantised_base and not recipe.lora_r:
+        faults.append(([*path, "quantised_base"], "only adapters can be trained on a quantised base, and lora_r is 0"))
+    if isinstance(recipe, Sft):
+        if recipe.packing and recipe.attention == "eager":
+            faults.append(([*path, "attention"], "eager would look from one packed row into the next"))
+        if recipe.lora_modules_to_save and not recipe.lora_r:
+            faults.append(([*path, "lora_modules_to_save"], "lora_r is 0, which trains every module"))
+    else:
+        if (recipe.trains == "adapters") != bool(recipe.lora_r):
+            faults.append(([*path, "lora_r"], f"must be {'1 or more' if recipe.trains == 'adapters' else 0} where "
+                           f"trains is {recipe.trains}, found {recipe.lora_r}"))  # fmt: skip
+        if not recipe.steps and not recipe.num_train_epochs:
+            faults.append(([*path, "steps"], "steps and num_train_epochs are both 0"))
     return faults
 
 
@@ -168,7 +203,13 @@ def load_overridden(path: Path, overrides: dict[str, Any], checkout: str) -> tup
         InputError: values refused, all in one message.
     """
     raw = strict_yaml.load(path)
-    for section, field in (("datasets", "seeds"), ("datasets", "path"), ("evals", "path"), ("sft", "deepspeed")):
+    for section, field in (
+        ("datasets", "seeds"),
+        ("datasets", "path"),
+        ("evals", "path"),
+        ("sft", "deepspeed"),
+        ("pretrain", "deepspeed"),
+    ):
         for entry in raw[section].values():
             if _of_checkout(path.parent, entry.get(field), set(raw["evalset"])):
                 entry[field] = f"{checkout}/{entry[field]}"

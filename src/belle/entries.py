@@ -88,6 +88,16 @@ class HubBase(Section):
     disk_gb: PositiveFloat
 
 
+class PretrainedBase(Section):
+    """A base or model pretrained further here, on one text or several; ``gpus`` is as a trained model's."""
+
+    kind: Literal["pretrained"]
+    base: str
+    texts: Annotated[list[str], Field(min_length=1)]
+    pretrain: str
+    gpus: Count
+
+
 class TrainedModel(Section):
     """A model fine-tuned here; ``gpus`` is how many it trains on (0: the CPU will do)."""
 
@@ -136,5 +146,5 @@ class Categories(Section):
 
 
 Dataset = Annotated[GeneratedDataset | AskedDataset | PublishedDataset | LocalDataset, Field(discriminator="kind")]
-BaseEntry = Annotated[ScratchBase | HubBase, Field(discriminator="kind")]
+BaseEntry = Annotated[ScratchBase | HubBase | PretrainedBase, Field(discriminator="kind")]
 Model = Annotated[TrainedModel | ReleasedModel, Field(discriminator="kind")]

@@ -38,6 +38,7 @@ from belle.settings import (
     Label,
     Name,
     Pace,
+    Pretrain,
     Section,
     Sft,
     Webtext,
@@ -66,6 +67,7 @@ class Params(Section):
     clean_text: dict[Name, CleanText]
     base: dict[Name, Base]
     sft: dict[Name, Sft]
+    pretrain: dict[Name, Pretrain]
     gptq: Gptq
     answer: dict[Name, Answer]
     judge: dict[Name, Judge]

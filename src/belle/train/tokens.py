@@ -137,7 +137,7 @@ def _open(folder: Path) -> Tokens | None:
                 raise ValueError(f"{name} has another size")
             size = path.stat().st_size
             mapped = np.memmap(path, dtype=kind, mode="r") if size else np.empty(0, kind)
-            if xxh3_128(memoryview(mapped).cast("B") if size else b"").hexdigest() != noted[name]["xxh3"]:
+            if xxh3_128(mapped.data).hexdigest() != noted[name]["xxh3"]:
                 raise ValueError(f"{name} holds other bytes")
             arrays[name] = mapped
         return Tokens(**arrays)
@@ -206,8 +206,8 @@ def _write(folder: Path, rows: Iterable[tuple[str, Segments]], tokenizer: PreTra
                 file.flush()
                 os.fsync(file.fileno())
             noted = {name: {"bytes": files[name].tell(), "xxh3": hashes[name].hexdigest()} for name in _TYPES}
-        with atomic_file(unfinished / COMPLETE) as file:
-            json.dump(noted, file, indent=1)
+        with atomic_file(unfinished / COMPLETE) as record:
+            json.dump(noted, record, indent=1)
         os.rename(unfinished, folder)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from belle import jsonl
-from belle.entries import AskedDataset, GeneratedDataset, HubBase, PublishedDataset, TrainedModel
+from belle.entries import AskedDataset, GeneratedDataset, HubBase, PretrainedBase, PublishedDataset, TrainedModel
 from belle.params import Params
 from belle.views.graph import Step
 from belle.views.interval import NOTHING, Interval
@@ -52,6 +52,8 @@ class Compute:
         """What a stage takes; None where the number of rows cannot be told."""
         if not step.resources.get("gpus"):
             return NOTHING
+        if step.command == "pretrain":
+            return self._pretrain(step.wildcards["base"])
         model = step.wildcards["model"]
         size = self._parameters(model)
         if step.command == "sft":
@@ -79,6 +81,8 @@ class Compute:
         model = self.params.models.get(name.removesuffix("-gptq"))
         if model is None:
             base = self.params.bases.get(name)
+            if isinstance(base, PretrainedBase):
+                return self._parameters(base.base)
             return float(base.parameters) if isinstance(base, HubBase) else 0.0
         return self._parameters(model.base if isinstance(model, TrainedModel) else model.key)
 
@@ -93,6 +97,19 @@ class Compute:
         tokens = rows * a_row * (entry.data_fraction * recipe.num_train_epochs)
         flops = tokens * (size * (8 if recipe.gradient_checkpointing else 6))
         return Interval(flops.mean / UTILISATION.mean, flops.low / UTILISATION.low, flops.high / UTILISATION.high) * (
+            1 / PEAK_FLOPS / 3600
+        )
+
+    def _pretrain(self, name: str) -> Interval | None:
+        entry = self.params.bases[name]
+        assert isinstance(entry, PretrainedBase)
+        recipe = self.params.pretrain[entry.pretrain]
+        if not recipe.steps:
+            return None  # it depends on texts that are tokenised only then
+        a_step = recipe.per_device_train_batch_size * recipe.gradient_accumulation_steps * max(1, entry.gpus)
+        flops = self._parameters(name) * (8 if recipe.gradient_checkpointing else 6)
+        flops *= recipe.steps * a_step * recipe.block_size
+        return Interval(flops / UTILISATION.mean, flops / UTILISATION.low, flops / UTILISATION.high) * (
             1 / PEAK_FLOPS / 3600
         )
 
