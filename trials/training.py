@@ -2,8 +2,8 @@
 
 ``python -m trials.training --kills 20 --out docs/trials/training.md``. For each kind (see ``KINDS``; fine-tuning packs
 its rows) a tiny base is trained once without a kill, and once in a process that is killed after each of 20 random
-steps, or in the middle of the checkpoint that comes next, and started again each time. Everything in the model's folder, and
-the curve, must then be equal in bytes.
+steps, or in the middle of the checkpoint that comes next, and started again each time. Everything in the model's
+folder, and the curve, must then be equal in bytes.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ TRAINING: dict[str, Any] = {
     "per_device_train_batch_size": 2, "gradient_accumulation_steps": 2, "learning_rate": 2e-3,
     "lr_scheduler_type": "cosine", "warmup_ratio": 0.1, "weight_decay": 0.01, "adam_beta2": 0.98, "bf16": False,
     "fp16": False, "gradient_checkpointing": False, "attention": "sdpa", "quantised_base": 0, "lora_r": 0,
-    "lora_alpha": 16, "lora_dropout": 0.1, "lora_target_modules": ["q_proj", "v_proj", "down_proj"], "lora_modules_to_save": [],
-    "deepspeed": "", "save_steps": 7, "threads": 1, "seed": 7,
+    "lora_alpha": 16, "lora_dropout": 0.1, "lora_target_modules": ["q_proj", "v_proj", "down_proj"],
+    "lora_modules_to_save": [], "deepspeed": "", "save_steps": 7, "threads": 1, "seed": 7,
 }  # fmt: skip
 SFT: dict[str, Any] = {
     **TRAINING, "data_fraction": 1.0, "prompt_format": "belle", "cutoff_len": 96, "num_train_epochs": 30.0,
