@@ -1,4 +1,5 @@
-# Checkpoints lie in .belle/checkpoints, outside of every output: a killed job goes on from them.
+# Checkpoints lie in .belle/checkpoints, outside of every output: a killed job goes on from them. Tokenised rows lie in
+# .belle/tokens by their content: what is trained on the same rows again does not tokenise them again.
 rule base:
     input:
         registry.path("data/corpus/{corpus}.txt", corpus="bases.{base}.corpus"),
@@ -24,7 +25,8 @@ rule sft:
             "data/clean/{dataset}.jsonl", dataset="models.{model}.dataset"
         ),
     output:
-        directory("models/{model}"),
+        model=directory("models/{model}"),
+        curve="results/training/{model}.csv",
     log:
         "logs/sft-{model}.log",
     wildcard_constraints:
@@ -41,6 +43,34 @@ rule sft:
         settings=registry.settings("sft", "models.{model}"),
     shell:
         stage(
-            "belle sft {input.base} {input.data} {output} .belle/checkpoints/{wildcards.model}"
+            "belle sft {input.base} {input.data} {output.model} {output.curve}"
+            " .belle/checkpoints/{wildcards.model} .belle/tokens"
             " --data_fraction {params.fraction} {params.settings}"
+        )
+
+
+rule pretrain:
+    input:
+        base=registry.path("models/{name}", name="bases.{base}.base"),
+        texts=registry.path("{path}", path="bases.{base}.texts"),
+    output:
+        model=directory("models/{base}"),
+        curve="results/training/{base}.csv",
+    log:
+        "logs/pretrain-{base}.log",
+    wildcard_constraints:
+        base=registry.names("bases", kind="pretrained"),
+    threads: needs.pretrain_threads
+    resources:
+        gpus=needs.pretrain_gpus,
+        gpu=needs.pretrain_gpu,
+        gpu_memory_gb=needs.pretrain_gpu_memory_gb,
+        disk_gb=needs.pretrain_disk_gb,
+        mem_mb=needs.pretrain_mem_mb,
+    params:
+        settings=registry.settings("pretrain", "bases.{base}"),
+    shell:
+        stage(
+            "belle pretrain {input.base} {output.model} {output.curve} .belle/checkpoints/{wildcards.base}"
+            " .belle/tokens {input.texts:q} {params.settings}"
         )

@@ -14,7 +14,7 @@ def models(project):
 
 
 def test_every_release_of_belle_is_declared_with_its_key(models):
-    names = [name for name in models if name.startswith(("belle-llama-", "belle-on-"))]
+    names = [name for name in models if name.startswith(("belle-llama-", "belle-on-")) and name.endswith("-released")]
     assert len(names) == 6
     for name in names:
         assert models[name].key_sha256 == LLAMA_7B.sha256
@@ -23,17 +23,17 @@ def test_every_release_of_belle_is_declared_with_its_key(models):
 
 def test_what_is_missing_is_named_until_it_is_there(models, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    entry = models["belle-llama-ext-13b"]
-    release, key = missing("belle-llama-ext-13b", entry)
+    entry = models["belle-llama-ext-13b-released"]
+    release, key = missing("belle-llama-ext-13b-released", entry)
     assert "hf download BelleGroup/BELLE-LLaMA-EXT-13B --local-dir downloads/BELLE-LLaMA-EXT-13B" in str(release)
     assert LLAMA_7B.sha256 in str(key)
     assert LLAMA_7B.md5 in str(key)
-    assert "models.belle-llama-ext-13b.key in params.yaml" in str(key)
+    assert "models.belle-llama-ext-13b-released.key in params.yaml" in str(key)
     (tmp_path / "downloads/LLaMA-7B").mkdir(parents=True)
     (tmp_path / "downloads/LLaMA-7B/consolidated.00.pth").touch()
-    assert missing("belle-llama-ext-13b", entry) == [release]
+    assert missing("belle-llama-ext-13b-released", entry) == [release]
     (tmp_path / entry.release).mkdir()
-    assert missing("belle-llama-ext-13b", entry) == []
+    assert missing("belle-llama-ext-13b-released", entry) == []
     diff, base = missing("alpaca-7b", models["alpaca-7b"])
     assert "tatsu-lab/alpaca-7b-wdiff" in str(diff)
     assert base.what == "base"

@@ -20,6 +20,7 @@ from belle.entries import (
     GeneratedDataset,
     MergedModel,
     MixedDataset,
+    PretrainedBase,
     RecoveredModel,
     ReleasedModel,
     ScratchBase,
@@ -34,6 +35,8 @@ from belle.settings import (
     SECTIONS,
     Budget,
     Pace,
+    Pretrain,
+    Sft,
 )  # fmt: skip
 
 RESERVED_ENDINGS = ("-gptq", "-enc", "-diff", "-meta")
@@ -126,6 +129,13 @@ def _reference_faults(params: Params) -> list[tuple[list[str], str]]:
             known(["bases", name, "vocabulary"], base.vocabulary, "recipe of vocabulary", list(params.vocabulary))
         if name.endswith(RESERVED_ENDINGS):
             faults.append((["bases", name], f"a name must not end in {' or '.join(RESERVED_ENDINGS)}"))
+        if isinstance(base, PretrainedBase):
+            known(["bases", name, "base"], base.base, "base or model", weights)
+            known(["bases", name, "pretrain"], base.pretrain, "recipe of pretrain", list(params.pretrain))
+            asked = params.pretrain.get(base.pretrain)
+            if asked and asked.ratios and len(asked.ratios) != len(base.texts):
+                fault = f"{len(base.texts)} texts, and {len(asked.ratios)} ratios in pretrain.{base.pretrain}"
+                faults.append((["bases", name, "texts"], fault))
     for name, model in params.models.items():
         known(["models", name, "dataset"], model.dataset, "dataset", list(params.datasets))
         if isinstance(model, TrainedModel):
@@ -145,6 +155,8 @@ def _reference_faults(params: Params) -> list[tuple[list[str], str]]:
             faults.append((["models", name], "a base has the same name; both would be built as models/" + name))
         if name.endswith(RESERVED_ENDINGS):
             faults.append((["models", name], f"a name must not end in {' or '.join(RESERVED_ENDINGS)}"))
+    for section, recipes in (("sft", params.sft), ("pretrain", params.pretrain)):
+        faults += [fault for name, recipe in recipes.items() for fault in _training_faults([section, name], recipe)]
     for name, entry in params.evals.items():
         known(["evals", name, "answer"], entry.answer, "recipe of answer", list(params.answer))
         known(["evals", name, "judge"], entry.judge, "recipe of judge", list(params.judge))
@@ -161,6 +173,27 @@ def _reference_faults(params: Params) -> list[tuple[list[str], str]]:
             if name in _under(params, name):
                 what = "a model cannot be trained on itself" if section == "models" else "a base cannot rest on itself"
                 faults.append(([section, name, "base"], what))
+    return faults
+
+
+def _training_faults(path: list[str], recipe: Sft | Pretrain) -> list[tuple[list[str], str]]:
+    """Settings of a training that contradict each other."""
+    faults = []
+    if recipe.bf16 and recipe.fp16:
+        faults.append(([*path, "fp16"], "bf16 is true as well; choose one"))
+    if recipe.quantised_base and not recipe.lora_r:
+        faults.append(([*path, "quantised_base"], "only adapters can be trained on a quantised base, and lora_r is 0"))
+    if isinstance(recipe, Sft):
+        if recipe.packing and recipe.attention == "eager":
+            faults.append(([*path, "attention"], "eager would look from one packed row into the next"))
+        if recipe.lora_modules_to_save and not recipe.lora_r:
+            faults.append(([*path, "lora_modules_to_save"], "lora_r is 0, which trains every module"))
+    else:
+        if (recipe.trains == "adapters") != bool(recipe.lora_r):
+            faults.append(([*path, "lora_r"], f"must be {'1 or more' if recipe.trains == 'adapters' else 0} where "
+                           f"trains is {recipe.trains}, found {recipe.lora_r}"))  # fmt: skip
+        if not recipe.steps and not recipe.num_train_epochs:
+            faults.append(([*path, "steps"], "steps and num_train_epochs are both 0"))
     return faults
 
 
@@ -192,7 +225,7 @@ def _under(params: Params, name: str) -> set[str]:
     while waiting:
         at = waiting.pop()
         entry: Any = params.models.get(at) or params.bases.get(at)
-        before = [entry.base] if isinstance(entry, TrainedModel | MergedModel | ExpandedBase) else []
+        before = [entry.base] if isinstance(entry, TrainedModel | MergedModel | ExpandedBase | PretrainedBase) else []
         before += [item for item in entry.adapters if "/" not in item] if isinstance(entry, MergedModel) else []
         waiting += [item for item in before if item not in found]
         found |= set(before)
@@ -232,6 +265,7 @@ def load_overridden(path: Path, overrides: dict[str, Any], checkout: str) -> tup
         ("evals", "path"),
         ("weighers", "reference"),
         ("sft", "deepspeed"),
+        ("pretrain", "deepspeed"),
     ):
         for entry in raw[section].values():
             if _of_checkout(path.parent, entry.get(field), set(raw["evalset"])):

@@ -124,6 +124,16 @@ class ExpandedBase(Section):
     vocabulary: str
 
 
+class PretrainedBase(Section):
+    """A base or model pretrained further here, on one text or several; ``gpus`` is as a trained model's."""
+
+    kind: Literal["pretrained"]
+    base: str
+    texts: Annotated[list[str], Field(min_length=1)]
+    pretrain: str
+    gpus: Count
+
+
 class TrainedModel(Section):
     """A model fine-tuned here; ``gpus`` is how many it trains on (0: the CPU will do)."""
 
@@ -210,7 +220,9 @@ class Categories(Section):
 Dataset = Annotated[
     GeneratedDataset | AskedDataset | PublishedDataset | LocalDataset | MixedDataset, Field(discriminator="kind")
 ]
-BaseEntry = Annotated[ScratchBase | HubBase | ConvertedBase | ExpandedBase, Field(discriminator="kind")]
+BaseEntry = Annotated[
+    ScratchBase | HubBase | ConvertedBase | ExpandedBase | PretrainedBase, Field(discriminator="kind")
+]
 Model = Annotated[TrainedModel | ReleasedModel | RecoveredModel | MergedModel, Field(discriminator="kind")]
 ENTRIES: dict[str, type[Section]] = {
     kind: entry

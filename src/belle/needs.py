@@ -17,6 +17,7 @@ from belle.entries import (
     GeneratedDataset,
     HubBase,
     MergedModel,
+    PretrainedBase,
     ScratchBase,
     TrainedModel,
 )  # fmt: skip
@@ -142,6 +143,38 @@ class Needs:
     def release_disk_gb(self, wildcards: Any) -> int:
         """A released model, decrypted or recovered."""
         return round(self._billions(wildcards.model) * WEIGHTS)
+
+    def pretrain_threads(self, wildcards: Any) -> int:
+        """Threads of pretraining further, as its recipe says."""
+        entry = self.params.bases[wildcards.base]
+        return self.params.pretrain[entry.pretrain].threads if isinstance(entry, PretrainedBase) else 1
+
+    def pretrain_gpus(self, wildcards: Any) -> int:
+        """GPUs that pretraining further takes."""
+        entry = self.params.bases[wildcards.base]
+        return entry.gpus if isinstance(entry, PretrainedBase) else 0
+
+    def pretrain_gpu(self, wildcards: Any) -> int | None:
+        """The same by the name that Snakemake's executors read; None where none is asked for."""
+        return self.pretrain_gpus(wildcards) or None
+
+    def pretrain_mem_mb(self, wildcards: Any) -> int:
+        """Main memory: each GPU has a process, and each loads the model."""
+        a_process = PROCESS_MB + round(self._billions(wildcards.base) * WEIGHTS * 1000)
+        return a_process * max(1, self.pretrain_gpus(wildcards))
+
+    def pretrain_gpu_memory_gb(self, wildcards: Any) -> int:
+        """Memory of each GPU; embeddings and adapters are about a sixteenth of the parameters."""
+        entry, size = self.params.bases[wildcards.base], self._billions(wildcards.base)
+        if not size or not isinstance(entry, PretrainedBase):
+            return 0
+        recipe = self.params.pretrain[entry.pretrain]
+        shared = (GRADIENTS + OPTIMIZER) / max(1, entry.gpus if recipe.deepspeed else 1)
+        return round(size * (WEIGHTS + shared * (1.0 if recipe.trains == "all" else 0.06)) + ACTIVATIONS_GB)
+
+    def pretrain_disk_gb(self, wildcards: Any) -> int:
+        """The model and two checkpoints with their optimizer states."""
+        return round(self._billions(wildcards.base) * (WEIGHTS + 2 * (WEIGHTS + OPTIMIZER)))
 
     def gptq_gpu_memory_gb(self, wildcards: Any) -> int:
         """Memory for one layer at a time."""

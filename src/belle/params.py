@@ -23,6 +23,7 @@ from belle.entries import (
     MergedModel,
     MixedDataset,
     Model,
+    PretrainedBase,
     RecoveredModel,
     ReleasedModel,
     Table,
@@ -48,6 +49,7 @@ from belle.settings import (
     Merge,
     Name,
     Pace,
+    Pretrain,
     Section,
     Sft,
     Unconvert,
@@ -90,6 +92,7 @@ class Params(Section):
     merge: dict[Name, Merge]
     vocabulary: dict[Name, Vocabulary]
     sft: dict[Name, Sft]
+    pretrain: dict[Name, Pretrain]
     gptq: Gptq
     answer: dict[Name, Answer]
     judge: dict[Name, Judge]
@@ -108,6 +111,8 @@ class Params(Section):
         if model is not None:
             return self.parameters(model.key if isinstance(model, ReleasedModel) else model.base)
         base = self.bases.get(name)
+        if isinstance(base, PretrainedBase):
+            return self.parameters(base.base)
         if isinstance(base, ExpandedBase):
             before = self.parameters(base.base)
             return before + 2 * self.vocabulary[base.vocabulary].pieces * width(before) if before else 0.0

@@ -20,6 +20,8 @@ Count = Annotated[int, Field(ge=0)]
 PositiveFloat = Annotated[float, Field(gt=0)]
 FilterName = Annotated[str, AfterValidator(checked)]
 """A filter, with its value where it takes one: see ``belle.filter_names``."""
+Attention = Literal["sdpa", "flash_attention_2", "eager"]
+"""Which attention a model is trained with."""
 BaseUrl = Annotated[str, Field(pattern=r"^(offline|https?://\S+)$")]
 
 
@@ -241,6 +243,42 @@ class Sft(Section):
     deepspeed: str
     threads: PositiveInt
     seed: Count
+    packing: bool
+    group_by_length: bool
+    attention: Attention
+    fp16: bool
+    quantised_base: Literal[0, 4, 8]
+    lora_modules_to_save: list[str]
+
+
+class Pretrain(Section):
+    """Continued pretraining; ``steps`` 0 trains ``num_train_epochs`` passes, no ``ratios`` take texts as they are."""
+
+    trains: Literal["all", "embeddings", "adapters"]
+    block_size: PositiveInt
+    ratios: list[PositiveInt]
+    steps: Count
+    num_train_epochs: Annotated[float, Field(ge=0)]
+    per_device_train_batch_size: PositiveInt
+    gradient_accumulation_steps: PositiveInt
+    learning_rate: PositiveFloat
+    lr_scheduler_type: Literal["linear", "cosine", "constant", "constant_with_warmup"]
+    warmup_ratio: Fraction
+    weight_decay: Annotated[float, Field(ge=0)]
+    adam_beta2: Annotated[float, Field(gt=0, lt=1)]
+    bf16: bool
+    fp16: bool
+    gradient_checkpointing: bool
+    attention: Attention
+    quantised_base: Literal[0, 4, 8]
+    lora_r: Count
+    lora_alpha: Count
+    lora_dropout: Annotated[float, Field(ge=0, lt=1)]
+    lora_target_modules: list[str]
+    lora_modules_to_save: list[str]
+    deepspeed: str
+    threads: PositiveInt
+    seed: Count
 
 
 class Gptq(Section):
@@ -321,6 +359,7 @@ SECTIONS: dict[str, type[Section]] = {
     "merge": Merge,
     "vocabulary": Vocabulary,
     "sft": Sft,
+    "pretrain": Pretrain,
     "gptq": Gptq,
     "answer": Answer,
     "judge": Judge,

@@ -33,7 +33,8 @@ def numeric_environment(threads: int) -> None:
     os.environ["MKL_ENABLE_INSTRUCTIONS"] = "AVX2"
     os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = str(threads)
     os.environ["GPTQMODEL_CPU_WORKERS"] = str(max(2, threads))  # gptqmodel fails with fewer than two
-    os.environ["TOKENIZERS_PARALLELISM"] = "false"
+    os.environ["TOKENIZERS_PARALLELISM"] = "true" if threads > 1 else "false"
+    os.environ["RAYON_NUM_THREADS"] = str(threads)
     os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"
     os.environ["TORCH_EXTENSIONS_DIR"] = str(Path(".belle/torch-extensions").absolute())
     os.environ["HF_HUB_OFFLINE"] = "1"  # models are folders here; a wrong path must not wait for the network
@@ -287,7 +288,19 @@ def sft(args: Arguments) -> None:
 
     sft(
         base=args.base, data=args.data, out=args.out, checkpoints=args.checkpoints,
+        tokens=args.tokens, curve=args.curve,
         data_fraction=args.data_fraction, save_steps=args.pace.save_steps, **keywords(args, sections.Sft),
+    )  # fmt: skip
+
+
+def pretrain(args: Arguments) -> None:
+    """Pretrain a model further on texts: all of it, its embeddings, or adapters; resumes after a kill."""
+    numeric_environment(args.threads)
+    from belle.train.pretrain import pretrain
+
+    pretrain(
+        base=args.base, texts=args.texts, out=args.out, curve=args.curve, checkpoints=args.checkpoints,
+        tokens=args.tokens, save_steps=args.pace.save_steps, **keywords(args, sections.Pretrain),
     )  # fmt: skip
 
 
@@ -361,7 +374,8 @@ STAGES: dict[str, tuple[Command, str]] = {
     "unconvert": (unconvert, "model out"),
     "merge": (merge, "base out adapters*"),
     "vocabulary": (vocabulary, "base text out report page"),
-    "sft": (sft, "base data out checkpoints --data_fraction"),
+    "sft": (sft, "base data out curve checkpoints tokens --data_fraction"),
+    "pretrain": (pretrain, "base out curve checkpoints tokens texts*"),
     "gptq": (gptq, "model data out"),
     "answer": (answer, "model questions out name="),
     "judge": (judge, "answers prompts out --ledger"),
@@ -399,7 +413,9 @@ def _option(parser: argparse.ArgumentParser, name: str, annotation: Any) -> None
     if annotation is bool:
         parser.add_argument(f"--{name}", action="store_true")
     elif origin is list:
-        parser.add_argument(f"--{name}", nargs="*", default=[])
+        item = typing.get_args(annotation)[0]
+        whole = typing.get_origin(item) is typing.Annotated and typing.get_args(item)[0] is int
+        parser.add_argument(f"--{name}", nargs="*", default=[], type=int if whole else str)
     elif origin is typing.Literal:
         choices = typing.get_args(annotation)
         parser.add_argument(f"--{name}", type=type(choices[0]), choices=choices, required=True)

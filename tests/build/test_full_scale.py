@@ -41,14 +41,14 @@ def test_the_published_settings_reach_the_command(checkout):
 
 def test_a_release_is_planned_and_its_missing_files_are_named(checkout):
     """Neither the encrypted folder nor LLaMA's original file comes with a checkout: a person brings them."""
-    world, target = World(checkout), "models/belle-llama-13b-2m"
+    world, target = World(checkout), "models/belle-llama-13b-2m-released"
     plan = world.run("snakemake", "-n", "-p", target).stdout
     assert "rule decrypt:" in plan
     assert "--key_sha256 700df0d3013b703a806d2ae7f1bfb8e59814e3d06ae78be0c66368a50059f33d" in plan
     ended = world.run("snakemake", target, check=False)
     assert ended.returncode == 1
     assert "nothing was started" in ended.stdout
-    assert "released weights: needs downloads/BELLE-LLaMA-13B-2M-enc for models/belle-llama-13b-2m" in ended.stdout
+    assert "released weights: needs downloads/BELLE-LLaMA-13B-2M-enc for models/belle-llama-13b-2m-released" in ended.stdout
     assert (
         "`hf download BelleGroup/BELLE-LLaMA-13B-2M-enc --local-dir downloads/BELLE-LLaMA-13B-2M-enc`" in ended.stdout
     )
@@ -64,8 +64,8 @@ def test_a_wrong_key_of_a_declared_release_is_refused_by_the_build(checkout):
         (world.folder / folder).mkdir(parents=True)
     (world.folder / "downloads/BELLE-LLaMA-7B-2M-enc/config.json.enc").write_bytes(bytes(40))
     (world.folder / "downloads/LLaMA-7B/consolidated.00.pth").write_bytes(b"not the key")
-    ended = world.run("snakemake", "models/belle-llama-7b-2m", check=False)
+    ended = world.run("snakemake", "models/belle-llama-7b-2m-released", check=False)
     assert ended.returncode == 1
     assert "wrong key: 11 bytes, and LLaMA-7B's original consolidated.00.pth has 13,476,939,516" in ended.stdout
     assert "Traceback" not in ended.stdout
-    assert not (world.folder / "models/belle-llama-7b-2m").exists()
+    assert not (world.folder / "models/belle-llama-7b-2m-released").exists()

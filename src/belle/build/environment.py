@@ -15,7 +15,7 @@ from pathlib import Path
 
 ASKING = frozenset({"generate", "ask", "label", "judge"})
 FETCHING = frozenset({"fetch_dataset", "fetch_model"})
-COMPUTING = frozenset({"base", "sft", "gptq", "answer", "weigh"})
+COMPUTING = frozenset({"base", "pretrain", "sft", "gptq", "answer", "weigh"})
 
 EXECUTED_MARK = "BELLE_EXECUTED_MARK"
 """Variable: a file that the stage's command creates, so that a run can be told from a restored cache."""

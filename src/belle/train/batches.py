@@ -44,26 +44,49 @@ class Sized(Protocol):
 Item = TypeVar("Item", bound=Sized)
 
 
+def lengths_of(examples: Sequence[Item]) -> np.ndarray:
+    """Tokens of each example, int64; a sequence that keeps them as ``lengths`` is not gone through."""
+    known = getattr(examples, "lengths", None)
+    return np.fromiter(map(len, examples), np.int64, len(examples)) if known is None else known
+
+
 class Ordered(torch.utils.data.Dataset[Item], Generic[Item]):
     """The whole training as one list: every epoch's order put end to end, fixed by the seed.
 
     A run that resumes at step n only has to skip n batches; no sampler state has to be saved.
+
+    Args:
+        group_by_length: Whether a batch holds examples of similar length, or any.
+        order: The whole order, where the caller decides it; else ``count`` examples of as many epochs as it takes.
     """
 
-    def __init__(self, examples: Sequence[Item], *, batch_size: int, count: int, seed: int) -> None:
+    def __init__(
+        self,
+        examples: Sequence[Item],
+        *,
+        batch_size: int,
+        count: int,
+        seed: int,
+        group_by_length: bool = True,
+        order: Sequence[int] | np.ndarray | None = None,
+    ) -> None:
         self.examples = examples
-        order: list[int] = []
+        if order is not None:
+            self.order: Sequence[int] | np.ndarray = order
+            return
+        lengths = lengths_of(examples).tolist() if group_by_length else [0] * len(examples)
+        found: list[int] = []
         epoch = 0
-        while len(order) < count:
-            order += _epoch_order([len(example) for example in examples], batch_size, seed + epoch)
+        while len(found) < count:
+            found += _epoch_order(lengths, batch_size, seed + epoch)
             epoch += 1
-        self.order = order[:count]
+        self.order = found[:count]
 
     def __len__(self) -> int:
         return len(self.order)
 
     def __getitem__(self, index: int) -> Item:
-        return self.examples[self.order[index]]
+        return self.examples[int(self.order[index])]
 
 
 def _epoch_order(lengths: Sequence[int], batch_size: int, seed: int) -> list[int]:

@@ -22,10 +22,16 @@ class Adapters:
     alpha: int
     dropout: float
     target_modules: tuple[str, ...]
+    modules_to_save: tuple[str, ...] = ()
+    """Modules that are trained as they are, without adapters: CLA's embed_tokens and lm_head."""
 
     def as_dict(self) -> dict[str, Any]:
         """The settings as plain JSON values."""
-        return {**asdict(self), "target_modules": list(self.target_modules)}
+        return {
+            **asdict(self),
+            "target_modules": list(self.target_modules),
+            "modules_to_save": list(self.modules_to_save),
+        }
 
 
 def attach(model: PreTrainedModel, adapters: Adapters) -> PeftModel:
@@ -35,15 +41,23 @@ def attach(model: PreTrainedModel, adapters: Adapters) -> PeftModel:
         InputError: the model has no module of a given name.
     """
     names = {name.rpartition(".")[2] for name, _ in model.named_modules()}
-    unknown = [name for name in adapters.target_modules if name not in names]
+    unknown = [name for name in (*adapters.target_modules, *adapters.modules_to_save) if name not in names]
     if unknown or not adapters.target_modules:
         raise InputError(
             f"the base has no module named {', '.join(unknown)}" if unknown else "no target module is named",
-            where="sft.lora_target_modules",
+            where="lora_target_modules, lora_modules_to_save",
             cause="settings meant for another architecture (LLaMA: q_proj …; BLOOM: query_key_value)",
             fix="choose among " + ", ".join(sorted(_linear_names(model))),
         )
-    return get_peft_model(
+    tied = bool(getattr(model.config, "tie_word_embeddings", False))
+    if tied and "lm_head" in adapters.modules_to_save:
+        raise InputError(
+            "lm_head is to be trained, and in this model it is embed_tokens itself",
+            where="lora_modules_to_save",
+            cause="a recipe for LLaMA, whose two ends are apart",
+            fix="write [embed_tokens]: it trains both ends",
+        )
+    trained = get_peft_model(
         model,
         LoraConfig(
             task_type="CAUSAL_LM",
@@ -51,8 +65,14 @@ def attach(model: PreTrainedModel, adapters: Adapters) -> PeftModel:
             lora_alpha=adapters.alpha,
             lora_dropout=adapters.dropout,
             target_modules=list(adapters.target_modules),
+            modules_to_save=list(adapters.modules_to_save) or None,
+            ensure_weight_tying=tied and bool(adapters.modules_to_save),
         ),
     )
+    for parameter in trained.parameters():
+        if parameter.requires_grad and parameter.dtype != torch.float32:
+            parameter.data = parameter.data.float()  # an optimizer's step is smaller than a half number's last digit
+    return trained
 
 
 def _linear_names(model: PreTrainedModel) -> set[str]:
@@ -69,6 +89,8 @@ def write(trained: PeftModel, weights: dict[str, torch.Tensor], folder: Path) ->
         name: tensor.detach().cpu().contiguous()
         for name, tensor in sorted(get_peft_model_state_dict(trained, state_dict=weights).items())
     }
+    if trained.peft_config["default"].ensure_weight_tying:  # one tensor under two names, and peft asks for both
+        state = {name: tensor.clone() for name, tensor in state.items()}
     norm = sum(float(tensor.float().norm()) for name, tensor in state.items() if "lora_B" in name)
     if norm == 0:
         raise BelleError(

@@ -1,70 +1,93 @@
 """Stage ``sft``: supervised fine-tuning of a causal language model on conversations, in full or by LoRA."""
 
-import hashlib
 import math
-import shutil
+from collections.abc import Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import overload
 
+import numpy as np
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
-from belle import jsonl
 from belle.errors import InputError
-from belle.files import atomic_folder, sha256_of
-from belle.prompts import chat_template, encode
-from belle.records import turns
-from belle.train import folder, lora
-from belle.train.batches import Example
+from belle.files import sha256_of
+from belle.prompts import IGNORE, chat_template
+from belle.train import folder, lora, quantised
+from belle.train.attention import check_packable, choose
+from belle.train.batches import Example, stack
 from belle.train.checkpoints import folder_digest
+from belle.train.hardware import half_of
+from belle.train.models import finish, load_base
+from belle.train.packing import Packed, lay
+from belle.train.tokens import Tokens, key_of, tokenised
 from belle.train.trainer import Settings, discard, prepare, train
 
 
 def chosen(row_id: str, data_fraction: float) -> bool:
     """Whether a row is among the given share of the rows; by its id alone, so a larger share holds the smaller."""
-    return int.from_bytes(hashlib.sha256(row_id.encode()).digest()[:8]) < data_fraction * 2**64
+    return key_of(row_id) < data_fraction * 2**64
+
+
+class Rows(Sequence[Example]):
+    """The rows that are trained, each cut to ``cutoff_len`` when it is asked for; ``lengths`` is int64 [R]."""
+
+    def __init__(self, tokens: Tokens, data_fraction: float, cutoff_len: int) -> None:
+        below = math.ceil(data_fraction * 2**64)
+        taken = tokens.first_trained < cutoff_len
+        if below < 2**64:
+            taken &= tokens.keys < np.uint64(below)
+        self.tokens = tokens
+        self.starts = tokens.starts[taken]
+        self.lengths = np.minimum(tokens.ends[taken] - self.starts, cutoff_len)
+
+    def __len__(self) -> int:
+        return len(self.starts)
+
+    @overload
+    def __getitem__(self, at: int) -> Example: ...
+    @overload
+    def __getitem__(self, at: slice) -> Sequence[Example]: ...
+    def __getitem__(self, at: int | slice) -> Example | Sequence[Example]:
+        if isinstance(at, slice):
+            return [self[index] for index in range(*at.indices(len(self)))]
+        begin = int(self.starts[at])
+        row = slice(begin, begin + int(self.lengths[at]))
+        ids = np.array(self.tokens.ids[row])
+        return Example(ids, np.where(self.tokens.trained[row], ids, np.int32(IGNORE)))
 
 
 def read_examples(
-    data: Path, tokenizer: PreTrainedTokenizerBase, *, data_fraction: float, prompt_format: str, cutoff_len: int
-) -> list[Example]:
+    data: Path,
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    data_fraction: float,
+    prompt_format: str,
+    cutoff_len: int,
+    tokens: Path | None = None,
+) -> Rows:
     """Encode the chosen rows; rows that have no answer left within ``cutoff_len`` teach nothing and are passed over.
+
+    Args:
+        tokens: Where tokenised rows are kept between runs; None keeps them for this one.
 
     Raises:
         InputError: a row is no conversation, or no row is left.
     """
-    examples = []
-    count = 0
-    for count, row in enumerate(jsonl.read(data, "training rows"), 1):
-        where = f"{data}, row {count}"
-        if not chosen(str(row.get("id", count)), data_fraction):
-            continue
-        example = Example.of(*encode(tokenizer, turns(row, where), cutoff_len, prompt_format))
-        if example.trained:
-            examples.append(example)
-    if not examples:
+    if tokens is None:
+        with TemporaryDirectory() as here:  # what is mapped stays readable without its name
+            whole = tokenised(data, tokenizer, prompt_format, Path(here))
+    else:
+        whole = tokenised(data, tokenizer, prompt_format, tokens)
+    rows = Rows(whole, data_fraction, cutoff_len)
+    if not len(rows):
         raise InputError(
-            f"none of its {count} rows can be trained on",
+            f"none of its {len(whole)} rows can be trained on",
             where=str(data),
             cause=f"an empty file, data_fraction {data_fraction}, or cutoff_len {cutoff_len} shorter than the prompts",
             fix="raise data_fraction or cutoff_len, or rebuild the data",
         )
-    return examples
-
-
-def load_base(base: Path, dtype: torch.dtype) -> PreTrainedModel:
-    """Load a model folder for training.
-
-    Raises:
-        InputError: it is no Hugging Face model folder.
-    """
-    if not (base / "config.json").is_file():
-        raise InputError(
-            "no config.json in it",
-            where=str(base),
-            cause="a wrong path, or a base that is not built or fetched yet",
-            fix="build it with `snakemake`, or check its path",
-        )
-    return AutoModelForCausalLM.from_pretrained(base, dtype=dtype)
+    return rows
 
 
 def sft(
@@ -94,6 +117,14 @@ def sft(
     save_steps: int,
     threads: int,
     seed: int,
+    packing: bool = False,
+    group_by_length: bool = True,
+    attention: str = "sdpa",
+    fp16: bool = False,
+    quantised_base: int = 0,
+    lora_modules_to_save: Sequence[str] = (),
+    tokens: Path | None = None,
+    curve: Path | None = None,
 ) -> None:
     """Fine-tune ``base`` on ``data`` as BELLE's SFT v2 does, and write a plain Hugging Face folder to ``out``.
 
@@ -108,22 +139,38 @@ def sft(
         cutoff_len: Longest row in tokens; what is past it is cut off on the right.
         adam_beta2: Decay of AdamW's second moment; upstream leaves it at 0.999.
         lora_r: Rank of the adapters; 0 trains every weight. Adapters are merged, and kept in ``out/adapter``.
+        lora_modules_to_save: Modules that are trained as they are beside the adapters.
         deepspeed: Path of a DeepSpeed settings file, or "".
         save_steps: Optimizer steps between checkpoints.
+        packing: Fill blocks of ``cutoff_len`` tokens with whole rows; a batch then counts blocks. No row sees another.
+        group_by_length: Without packing, whether a batch holds rows of similar length.
+        attention: sdpa, flash_attention_2 or eager.
+        bf16, fp16: What to compute and write in; float32 where both are false.
+        quantised_base: 4 or 8 bits for the weights that adapters are trained on; they are merged into the whole ones.
+        tokens: Where tokenised rows are kept between runs; None keeps them for this one.
+        curve: Where to write the loss of each step; None does not.
 
     Raises:
-        InputError: the base or the data cannot be used.
+        InputError: the base or the data cannot be used, or this machine cannot do what the settings ask for.
         BelleError: the loss is NaN or infinite, or what came out breaks the contract of a model folder.
     """
+    half = half_of(bf16, fp16)
+    named = choose(attention, packing)
+    quantised.check(quantised_base, lora_r)
     prepare(threads, seed)
-    model = load_base(base, torch.bfloat16 if bf16 and (lora_r or deepspeed) else torch.float32)
+    model = load_base(base, half if lora_r or deepspeed else torch.float32, quantised_base)
+    if packing:
+        check_packable(model)
+    if named != "sdpa":
+        model.set_attn_implementation(named)
     tokenizer = AutoTokenizer.from_pretrained(base)
     tokenizer.chat_template = chat_template(prompt_format)
     examples = read_examples(
-        data, tokenizer, data_fraction=data_fraction, prompt_format=prompt_format, cutoff_len=cutoff_len
+        data, tokenizer, data_fraction=data_fraction, prompt_format=prompt_format, cutoff_len=cutoff_len, tokens=tokens
     )
+    packed = Packed(examples, capacity=cutoff_len, epochs=num_train_epochs, seed=seed) if packing else None
     settings = Settings(
-        examples=max(1, math.ceil(num_train_epochs * len(examples))),
+        examples=len(packed) if packed else max(1, math.ceil(num_train_epochs * len(examples))),
         per_device_train_batch_size=per_device_train_batch_size,
         gradient_accumulation_steps=gradient_accumulation_steps,
         learning_rate=learning_rate,
@@ -137,29 +184,31 @@ def sft(
         save_steps=save_steps,
         threads=threads,
         seed=seed,
+        fp16=fp16,
+        group_by_length=group_by_length,
     )
-    adapters = lora.Adapters(lora_r, lora_alpha, lora_dropout, tuple(sorted(lora_target_modules)))
+    adapters = lora.Adapters(
+        lora_r, lora_alpha, lora_dropout, tuple(sorted(lora_target_modules)), tuple(sorted(lora_modules_to_save))
+    )
     identity = {
         "stage": "sft",
         "data": [sha256_of(data), data_fraction, prompt_format, cutoff_len],
         "base": folder_digest(base),
         "lora": adapters.as_dict(),
         "deepspeed": sha256_of(Path(deepspeed)) if deepspeed else "",
+        "how": [packing, attention, quantised_base],
     }
     expected = folder.count(model)
     trained = lora.attach(model, adapters) if lora_r else model
-    trainer = train(trained, examples, settings, checkpoints=checkpoints, identity=identity)
-    weights = trainer.accelerator.get_state_dict(trainer.model_wrapped)  # gathered from every process under ZeRO-3
-    if trainer.is_world_process_zero():
-        dtype = torch.bfloat16 if bf16 else torch.float32
-        with atomic_folder(out) as unfinished:
-            if lora_r:
-                lora.write(trained, weights, unfinished / "adapter")
-                folder.save(lora.merge(load_base(base, dtype), unfinished / "adapter"), tokenizer, unfinished)
-            else:
-                weights = {name: tensor.to(dtype) for name, tensor in weights.items()}
-                folder.save(model.to(dtype), tokenizer, unfinished, weights)
-            if (base / "tokenizer.model").is_file():
-                shutil.copyfile(base / "tokenizer.model", unfinished / "tokenizer.model")
-            folder.check(unfinished, expected)
+    if packed:
+        trainer = train(
+            trained, packed, settings, checkpoints=checkpoints, identity=identity, collate=lay, order=range(len(packed))
+        )
+    else:
+        trainer = train(trained, examples, settings, checkpoints=checkpoints, identity=identity, collate=stack)
+    finish(
+        trainer, trained, tokenizer, base=base, out=out, dtype=half, adapted=bool(lora_r), expected=expected
+    )  # fmt: skip
+    if curve and trainer.is_world_process_zero():
+        trainer.curve.write(curve)
     discard(trainer)

@@ -8,12 +8,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from transformers import PreTrainedModel, Trainer, TrainingArguments, set_seed
 
 from belle.errors import BelleError
 from belle.train.batches import Item, Ordered, stack
 from belle.train.checkpoints import MarkComplete, latest
+from belle.train.curve import Curve
 
 
 @dataclass(frozen=True)
@@ -34,19 +36,24 @@ class Settings:
     save_steps: int
     threads: int
     seed: int
+    fp16: bool = False
+    group_by_length: bool = True
 
 
-Batch = dict[str, torch.Tensor]
+Batch = dict[str, Any]
+"""Tensors by name, as the model takes them."""
 Loss = Callable[[torch.nn.Module, Batch], torch.Tensor]
 """From a model and a stacked batch to the loss of that batch, a scalar: the mean over what it counts."""
 
 
 class FiniteTrainer(Trainer):
-    """A Trainer that stops at the first loss that is no number; ``loss`` replaces the model's own."""
+    """A Trainer that keeps every step's loss and stops at one that is no number; ``loss`` replaces the model's own."""
 
     def __init__(self, *args: Any, loss: Loss | None = None, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.loss = loss
+        self.curve = Curve()
+        self.callback_handler.callbacks.insert(0, self.curve)  # before MarkComplete, which lists a checkpoint's files
         if loss is not None:
             self.model_accepts_loss_kwargs = False  # a mean of each batch: accumulation divides it by its steps
 
@@ -63,9 +70,13 @@ class FiniteTrainer(Trainer):
             BelleError: the loss is NaN or infinite.
         """
         loss = super().training_step(*args, **kwargs)
-        if not math.isfinite(loss.item()):
+        value = loss.item()
+        if self.args.world_size > 1:
+            value = float(self.accelerator.gather(loss.detach().reshape(1)).mean())
+        self.curve.add(value)
+        if not math.isfinite(value):
             raise BelleError(
-                f"the loss is {loss.item()} at step {self.state.global_step + 1} of {self.state.max_steps}",
+                f"the loss is {value} at step {self.state.global_step + 1} of {self.state.max_steps}",
                 where="training",
                 cause=f"a learning rate of {self.args.learning_rate:g} that is too high, or a device without bf16",
                 fix="lower learning_rate or raise warmup_ratio; the checkpoints before this step are kept",
@@ -91,10 +102,13 @@ def train(
     identity: dict[str, Any],
     collate: Callable[[Sequence[Item]], Batch] = stack,  # type: ignore[assignment]
     loss: Loss | None = None,
+    order: Sequence[int] | np.ndarray | None = None,
 ) -> FiniteTrainer:
     """Train ``model`` in place, from the latest checkpoint of this identity if there is one.
 
     ``collate`` stacks examples, ``loss`` replaces the model's own: so reward and preference training run here as well.
+    ``order`` says which example comes when, where that is not a matter of shuffled epochs. The loss of every step is in
+    the trainer's ``curve``.
 
     The caller removes ``checkpoints`` once what it makes of the model is safely written.
 
@@ -113,6 +127,7 @@ def train(
         weight_decay=settings.weight_decay,
         adam_beta2=settings.adam_beta2,
         bf16=settings.bf16,
+        fp16=settings.fp16,
         activation_checkpointing=settings.gradient_checkpointing,
         deepspeed=settings.deepspeed or None,
         use_cpu=not torch.cuda.is_available(),
@@ -132,6 +147,8 @@ def train(
         batch_size=settings.per_device_train_batch_size,
         count=settings.examples,
         seed=settings.seed,
+        group_by_length=settings.group_by_length,
+        order=order,
     )
     trainer = FiniteTrainer(
         model=model,
@@ -145,6 +162,7 @@ def train(
         resume = latest(checkpoints, {**identity, "training": asdict(settings), "world": arguments.world_size})
     if resume:
         print(f"resuming from {resume}", file=sys.stderr)
+        trainer.curve.load(resume)
     trainer.train(resume_from_checkpoint=str(resume) if resume else None)
     return trainer
 

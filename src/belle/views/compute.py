@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from belle import jsonl
-from belle.entries import AskedDataset, GeneratedDataset, MixedDataset, PublishedDataset, TrainedModel
+from belle.entries import AskedDataset, GeneratedDataset, MixedDataset, PretrainedBase, PublishedDataset, TrainedModel
 from belle.params import Params
 from belle.views.graph import Step
 from belle.views.interval import NOTHING, Interval, total
@@ -55,6 +55,8 @@ class Compute:
             return NOTHING
         if step.command == "weigh":
             return self._weigh(step)
+        if step.command == "pretrain":
+            return self._pretrain(step.wildcards["base"])
         model = step.wildcards["model"]
         size = self._parameters(model)
         if step.command == "sft":
@@ -124,6 +126,19 @@ class Compute:
         tokens = rows * a_row * (entry.data_fraction * recipe.num_train_epochs)
         flops = tokens * (size * (8 if recipe.gradient_checkpointing else 6))
         return Interval(flops.mean / UTILISATION.mean, flops.low / UTILISATION.low, flops.high / UTILISATION.high) * (
+            1 / PEAK_FLOPS / 3600
+        )
+
+    def _pretrain(self, name: str) -> Interval | None:
+        entry = self.params.bases[name]
+        assert isinstance(entry, PretrainedBase)
+        recipe = self.params.pretrain[entry.pretrain]
+        if not recipe.steps:
+            return None  # it depends on texts that are tokenised only then
+        a_step = recipe.per_device_train_batch_size * recipe.gradient_accumulation_steps * max(1, entry.gpus)
+        flops = self._parameters(name) * (8 if recipe.gradient_checkpointing else 6)
+        flops *= recipe.steps * a_step * recipe.block_size
+        return Interval(flops / UTILISATION.mean, flops / UTILISATION.low, flops / UTILISATION.high) * (
             1 / PEAK_FLOPS / 3600
         )
 
