@@ -16,6 +16,7 @@ from belle.records import turns
 from belle.train import folder, lora
 from belle.train.batches import Example
 from belle.train.checkpoints import folder_digest
+from belle.train.scale import one_again, whole_weights
 from belle.train.trainer import Settings, discard, prepare, train
 
 
@@ -94,6 +95,9 @@ def sft(
     save_steps: int,
     threads: int,
     seed: int,
+    devices: int = 1,
+    processes: int = 1,
+    cpu: bool = False,
 ) -> None:
     """Fine-tune ``base`` on ``data`` as BELLE's SFT v2 does, and write a plain Hugging Face folder to ``out``.
 
@@ -110,6 +114,9 @@ def sft(
         lora_r: Rank of the adapters; 0 trains every weight. Adapters are merged, and kept in ``out/adapter``.
         deepspeed: Path of a DeepSpeed settings file, or "".
         save_steps: Optimizer steps between checkpoints.
+        devices: How many devices the batch and its accumulation are meant for; on others accumulation changes.
+        processes: How many processes train together; this is one of them.
+        cpu: Whether to leave GPUs alone.
 
     Raises:
         InputError: the base or the data cannot be used.
@@ -137,6 +144,9 @@ def sft(
         save_steps=save_steps,
         threads=threads,
         seed=seed,
+        devices=devices,
+        processes=processes,
+        cpu=cpu,
     )
     adapters = lora.Adapters(lora_r, lora_alpha, lora_dropout, tuple(sorted(lora_target_modules)))
     identity = {
@@ -149,7 +159,8 @@ def sft(
     expected = folder.count(model)
     trained = lora.attach(model, adapters) if lora_r else model
     trainer = train(trained, examples, settings, checkpoints=checkpoints, identity=identity)
-    weights = trainer.accelerator.get_state_dict(trainer.model_wrapped)  # gathered from every process under ZeRO-3
+    weights = whole_weights(trainer, trained)
+    one_again()
     if trainer.is_world_process_zero():
         dtype = torch.bfloat16 if bf16 else torch.float32
         with atomic_folder(out) as unfinished:
