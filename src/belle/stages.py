@@ -50,17 +50,20 @@ def in_processes(args: Arguments) -> bool:
     """
     processes = args.gpus or args.devices
     if "LOCAL_RANK" not in os.environ and (args.gpus or processes > 1):
+        from belle.files import discard_temporaries
         from belle.train.launch import HERE, Place, launch, places_of
 
-        launch(
-            [sys.executable, "-m", "belle.cli", *args.words],
-            processes,
-            places=places_of(Path(args.launch.hostfile)) if args.launch.hostfile else [Place(HERE, processes)],
-            remote=args.launch.remote,
-            master_address=args.launch.master_address,
-            environment={name: value for name, value in os.environ.items() if not name.startswith("DVC_")},
-            what=args.command,
-        )
+        hosts = args.launch.hostfile
+        try:
+            launch(
+                [sys.executable, "-m", "belle.cli", *args.words], processes,
+                places=places_of(Path(hosts)) if hosts else [Place(HERE, processes)],
+                remote=args.launch.remote, master_address=args.launch.master_address,
+                environment={name: value for name, value in os.environ.items() if not name.startswith("DVC_")},
+                what=args.command,
+            )  # fmt: skip
+        finally:
+            discard_temporaries(args.out)
         return True
     if not args.gpus:
         os.environ["CUDA_VISIBLE_DEVICES"] = ""  # what is declared for a CPU must not depend on who has a GPU

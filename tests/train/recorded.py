@@ -1,12 +1,11 @@
 """Run ``belle sft`` as the command line does, and write the loss, gradient norm and learning rate of every step.
 
-    python recorded.py LOSSES.json sft BASE DATA OUT CHECKPOINTS --…
+    python recorded.py LOSSES.json [--save_steps N] sft BASE DATA OUT CHECKPOINTS --…
 
 Started by tests, in one process or by ``belle.train.launch`` in several.
 """
 
 import json
-import os
 import sys
 from pathlib import Path
 
@@ -38,5 +37,9 @@ class Recorded(trainer.FiniteTrainer):
 if __name__ == "__main__":
     trainer.FiniteTrainer = Recorded
     assert sft.train is trainer.train
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
-    sys.exit(cli.main(sys.argv[2:]))
+    words = sys.argv[2:]
+    if words[0] == "--save_steps":
+        pace = cli.pace().model_copy(update={"save_steps": int(words[1])})
+        cli.pace = lambda: pace
+        words = words[2:]
+    sys.exit(cli.main(words))

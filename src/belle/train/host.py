@@ -102,7 +102,6 @@ class Host:
                 found.append({"rank": rank, "status": process.returncode, "fault": fault})
         return found
 
-
     def end(self) -> None:
         """End what still runs, by SIGTERM and then by SIGKILL."""
         for number, patience in ((signal.SIGTERM, GRACE_S), (signal.SIGKILL, GRACE_S)):

@@ -350,4 +350,3 @@ def _end_with(parent: int) -> None:
         os._exit(143)
 
     threading.Thread(target=watch, daemon=True, name="end-with-parent").start()
-
