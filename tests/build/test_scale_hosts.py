@@ -1,4 +1,4 @@
-"""Two hosts, as two network namespaces of this one: the same losses, a clear end when a worker dies, and the way back."""
+"""Two hosts, as two network namespaces of this one: one's losses, a clear end when a worker dies, and the way back."""
 
 import json
 import os
@@ -13,11 +13,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import SFT
 from safetensors.torch import load_file
 
 from belle.build.registry import as_dvc_writes
 from belle.train.checkpoints import COMPLETE
+from conftest import SFT
 
 ROOT = Path(__file__).parents[2]
 PROFILE = ROOT / "profiles" / "deepspeed" / "zero2.json"

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from conftest import SFT
 from safetensors.torch import load_file
 
 from belle import jsonl
@@ -23,6 +22,7 @@ from belle.train.batches import Example
 from belle.train.checkpoints import COMPLETE
 from belle.train.launch import HERE, Place, launch, places_of, shares
 from belle.train.scale import Evened, accumulation
+from conftest import SFT
 
 PROFILES = Path(__file__).parents[2] / "profiles" / "deepspeed"
 RECORDED = Path(__file__).parent / "recorded.py"
