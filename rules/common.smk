@@ -13,7 +13,7 @@ from belle.stages import LEDGER, STAGES
 from belle.config import load, load_overridden
 from belle.errors import InputError
 from belle.needs import Needs
-from belle.views.spending import shortages
+from belle.views.fitting import shortages
 
 checkout = library.Checkout(
     Path(str(workflow.current_basedir)).parent, config
