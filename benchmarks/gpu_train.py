@@ -132,6 +132,8 @@ def checkpoint_layers(model: Any, count: int, compiled: bool) -> None:
     import torch
     from torch.utils.checkpoint import checkpoint
 
+    if compiled:  # one graph serves all layers; what differs between them must not count as too many graphs
+        torch._dynamo.config.cache_size_limit = max(64, torch._dynamo.config.cache_size_limit)
     for number, layer in enumerate(model.model.layers):
         plain = layer.__class__.forward.__get__(layer)
         forward = torch.compile(plain) if compiled else plain

@@ -157,14 +157,14 @@ def hours(tokens: float, parameters: float, flops: int, gpu: Gpu, gpus: int, uti
 
 def misuses(given: dict[str, Any], name: str, capability: float) -> list[tuple[str, str, str]]:
     """What a recipe asks of a GPU that its kind cannot: the setting, why, and what to write."""
+    has = f"{name} has compute capability {capability:g}"
     found = []
     if given["bf16"] and capability < AMPERE:
-        found.append(("bf16: true", f"{name} has compute capability {capability:g}; bfloat16 needs 8.0 (Ampere) or later",
-                      "bf16: false and fp16: true, and expect to stop at a loss that is no number sooner"))  # fmt: skip
+        fix = "bf16: false and fp16: true, and expect to stop at a loss that is no number sooner"
+        found.append(("bf16: true", f"{has}; bfloat16 needs 8.0 (Ampere) or later", fix))
     if given["quantised_base"] == 8 and capability < INT8_TENSOR_CORES:
-        found.append(("quantised_base: 8", f"{name} has compute capability {capability:g} and no int8 tensor cores "
-                      "(7.2): losses come out as 0 or NaN there", "quantised_base: 4, or 0"))  # fmt: skip
+        found.append(("quantised_base: 8", f"{has}; int8 tensor cores need 7.2 or later", "quantised_base: 4, or 0"))
     if given["attention"] == "flash_attention_2" and capability < AMPERE:
-        found.append(("attention: flash_attention_2", f"{name} has compute capability {capability:g}; FlashAttention-2 "
-                      "needs 8.0 (Ampere) or later", "attention: sdpa"))  # fmt: skip
+        why = f"{has}; FlashAttention-2 needs 8.0 (Ampere) or later"
+        found.append(("attention: flash_attention_2", why, "attention: sdpa"))
     return found
