@@ -13,7 +13,7 @@ from belle.stages import LEDGER, STAGES
 from belle.config import load, load_overridden
 from belle.errors import InputError
 from belle.needs import Needs
-from belle.views.releases import lacking
+from belle.views.fitting import shortages
 
 checkout = library.Checkout(
     Path(str(workflow.current_basedir)).parent, config
@@ -39,7 +39,7 @@ install(
     (str(LEDGER),),
     needs.afterwards,
     None if checkout.is_here else values,
-    partial(lacking, params=params, ledger=LEDGER),
+    partial(shortages, params=params, ledger=LEDGER),
 )
 
 

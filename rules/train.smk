@@ -40,12 +40,13 @@ rule sft:
         mem_mb=needs.sft_mem_mb,
     params:
         fraction=registry.value("models.{model}.data_fraction"),
+        gpus=registry.value("models.{model}.gpus"),
         settings=registry.settings("sft", "models.{model}"),
     shell:
         stage(
             "belle sft {input.base} {input.data} {output.model} {output.curve}"
             " .belle/checkpoints/{wildcards.model} .belle/tokens"
-            " --data_fraction {params.fraction} {params.settings}"
+            " --data_fraction {params.fraction} --gpus {params.gpus} {params.settings}"
         )
 
 

@@ -57,6 +57,7 @@ SFT = {
     "lora_dropout": 0.1,
     "lora_target_modules": ["q_proj", "v_proj", "down_proj"],
     "deepspeed": "",
+    "devices": 1,
     "save_steps": 10000,
     "threads": 1,
     "seed": 7,

@@ -32,6 +32,11 @@ def pace(path: Path = Path("params.yaml")) -> Any:
     return config.load(path).pace if path.exists() else config.Params.model_fields["pace"].default
 
 
+def launch(path: Path = Path("params.yaml")) -> Any:
+    """Where a training on several GPUs runs, from params.yaml; on this host where it says nothing."""
+    return config.load(path).launch if path.exists() else config.Params.model_fields["launch"].default
+
+
 def _modules() -> Iterator[Any]:
     """The modules of belle.commands: each is a subcommand that is no stage."""
     import importlib
@@ -108,7 +113,8 @@ def main(argv: list[str] | None = None) -> int:
         with as_stage(args.command):
             # here, so that no stage's fingerprint reaches what no result depends on
             if args.command in STAGES:
-                args.pace = pace()
+                args.pace, args.launch = pace(), launch()
+                args.words = sys.argv[1:] if argv is None else argv
             if args.command in ASKING:
                 args.budget = budget()
             args.run(args)

@@ -34,6 +34,7 @@ from belle.params import Params
 from belle.settings import (
     SECTIONS,
     Budget,
+    Launch,
     Pace,
     Pretrain,
     Sft,
@@ -61,7 +62,8 @@ def _fields_at(raw: Any, path: list[str]) -> list[str]:
         model = ENTRIES.get(kind)
     elif path:
         registry = {"evals": Eval, "tables": Table, "categories": Categories, "texts": Text, "weighers": Weigher}
-        model = {**SECTIONS, **registry, "pace": Pace, "budget": Budget}.get(path[0])
+        about_the_build = {"pace": Pace, "budget": Budget, "launch": Launch}
+        model = {**SECTIONS, **registry, **about_the_build}.get(path[0])
     return list(model.model_fields) if model else []
 
 
@@ -79,6 +81,20 @@ def _schema_faults(raw: Any, error: ValidationError) -> list[tuple[list[str], st
             text = f"{item['msg'][0].lower()}{item['msg'][1:]}, found {value!r}"
         faults.append((path, text))
     return faults
+
+
+def _other_batch(model: TrainedModel, recipe: Sft | None) -> str | None:
+    """What is wrong with a model's number of GPUs: its recipe's global batch is no whole number of their batches."""
+    if recipe is None or not model.gpus:
+        return None
+    whole = recipe.per_device_train_batch_size * recipe.gradient_accumulation_steps * recipe.devices
+    together = recipe.per_device_train_batch_size * model.gpus
+    if whole % together == 0:
+        return None
+    return (
+        f"sft.{model.sft} has a global batch of {whole} rows, no multiple of the {together} that {model.gpus} GPUs "
+        f"take at once; choose a number that divides {whole // recipe.per_device_train_batch_size}"
+    )
 
 
 def _reference_faults(params: Params) -> list[tuple[list[str], str]]:
@@ -141,6 +157,8 @@ def _reference_faults(params: Params) -> list[tuple[list[str], str]]:
         if isinstance(model, TrainedModel):
             known(["models", name, "base"], model.base, "base or model", weights)
             known(["models", name, "sft"], model.sft, "recipe of sft", list(params.sft))
+            if (kept := _other_batch(model, params.sft.get(model.sft))) is not None:
+                faults.append((["models", name, "gpus"], kept))
         elif isinstance(model, MergedModel):
             known(["models", name, "base"], model.base, "base or model", weights)
             known(["models", name, "merge"], model.merge, "recipe of merge", list(params.merge))

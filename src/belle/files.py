@@ -18,6 +18,15 @@ def temporary_name(path: Path) -> Path:
     return path.with_name(f".{path.name}.{os.getpid()}.tmp")
 
 
+def discard_temporaries(path: Path) -> None:
+    """Remove what processes that were killed left of ``path``; whoever calls it knows that none writes it still."""
+    for left in path.parent.glob(f".{path.name}.*.tmp"):
+        if left.is_dir():
+            shutil.rmtree(left, ignore_errors=True)
+        else:
+            left.unlink(missing_ok=True)
+
+
 @contextmanager
 def atomic_file(path: Path, mode: str = "w") -> Iterator[IO[Any]]:
     """Open a temporary file for writing and rename it to ``path`` when the block ends without an error.

@@ -7,6 +7,8 @@ two moments); ZeRO-2 splits the last two over the GPUs (arXiv 1910.02054, table 
 
 from __future__ import annotations
 
+import math
+from pathlib import Path
 from typing import Any
 
 from belle.build.preflight import Shortage, api_key_missing
@@ -22,6 +24,9 @@ from belle.entries import (
     TrainedModel,
 )  # fmt: skip
 from belle.params import Params, width
+from belle.train.estimate import peak_of, settings_of
+from belle.train.launch import places_of, shares
+from belle.train.memory import Shape, shape_of
 
 WEIGHTS, GRADIENTS, OPTIMIZER = 2, 2, 12
 PROCESS_MB = 4000
@@ -94,19 +99,24 @@ class Needs:
         return self.mem_mb(wildcards) * max(1, self.sft_gpus(wildcards))
 
     def sft_gpus(self, wildcards: Any) -> int:
-        """GPUs that fine-tuning takes."""
+        """GPUs that fine-tuning takes on one host, of those of a hostfile the one that it takes most of."""
         entry = self.params.models[wildcards.model]
-        return entry.gpus if isinstance(entry, TrainedModel) else 0
+        gpus = entry.gpus if isinstance(entry, TrainedModel) else 0
+        if not gpus or not self.params.launch.hostfile:
+            return gpus
+        return max(place.slots for place in shares(places_of(Path(self.params.launch.hostfile)), gpus))
+
+    def training(self, model: str) -> tuple[dict[str, Any], Shape, int] | None:
+        """Settings, shape and GPUs of a full-scale fine-tuning; None for any other model."""
+        entry, size = self.params.models[model], self._billions(model)
+        if not size or not isinstance(entry, TrainedModel):
+            return None
+        return settings_of(self.params.sft[entry.sft]), shape_of(size * 1e9), max(1, entry.gpus)
 
     def sft_gpu_memory_gb(self, wildcards: Any) -> int:
-        """Memory of each GPU while fine-tuning."""
-        entry, size = self.params.models[wildcards.model], self._billions(wildcards.model)
-        if not size or not isinstance(entry, TrainedModel):
-            return 0
-        recipe = self.params.sft[entry.sft]
-        shared = (GRADIENTS + OPTIMIZER) / max(1, entry.gpus if recipe.deepspeed else 1)
-        trained = 0.01 if recipe.lora_r else 1.0  # LoRA trains about a hundredth of the parameters
-        return round(size * (WEIGHTS + shared * trained) + ACTIVATIONS_GB)
+        """Memory of each GPU while fine-tuning, at its peak."""
+        trained = self.training(wildcards.model)
+        return math.ceil(peak_of(*trained).peak / 1e9) if trained else 0
 
     def sft_disk_gb(self, wildcards: Any) -> int:
         """The model and two checkpoints with their optimizer states."""

@@ -2,7 +2,7 @@
 
 One section per stage, keyed by recipe where the two worlds differ; a field of a section is a flag of the stage's
 subcommand and a keyword of its function, under one name. No field has a default: params.yaml is the whole truth. Only
-``pace`` and ``budget``, which no result depends on, may be left out.
+``pace``, ``budget`` and ``launch``, which no result depends on, may be left out.
 """
 
 from __future__ import annotations
@@ -46,6 +46,7 @@ from belle.settings import (
     Gptq,
     Judge,
     Label,
+    Launch,
     Merge,
     Name,
     Pace,
@@ -98,6 +99,11 @@ class Params(Section):
     judge: dict[Name, Judge]
     pace: Pace = Pace(in_flight=32, timeout_s=120, mode="chat", save_steps=200)
     budget: Budget | None = None
+    launch: Launch = Launch(
+        hostfile="",
+        remote="ssh -o BatchMode=yes -o ServerAliveInterval=5 -o ServerAliveCountMax=3 {host}",
+        master_address="",
+    )
 
     def scored_names(self) -> list[str]:
         """Every name that can be answered and scored: bases, models, and the 4-bit twins of models."""

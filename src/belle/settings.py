@@ -222,7 +222,10 @@ class Vocabulary(Section):
 
 
 class Sft(Section):
-    """Fine-tuning; ``lora_r`` 0 is full fine-tuning, ``deepspeed`` the path of its settings or empty."""
+    """Fine-tuning; ``lora_r`` 0 is full fine-tuning, ``deepspeed`` the path of its settings or empty.
+
+    The batch and its accumulation are meant for ``devices``; on another number of GPUs accumulation changes.
+    """
 
     prompt_format: str
     cutoff_len: PositiveInt
@@ -241,6 +244,7 @@ class Sft(Section):
     lora_dropout: Annotated[float, Field(ge=0, lt=1)]
     lora_target_modules: list[str]
     deepspeed: str
+    devices: PositiveInt
     threads: PositiveInt
     seed: Count
     packing: bool
@@ -326,6 +330,18 @@ class Pace(Section):
     timeout_s: PositiveFloat
     mode: Literal["chat", "batch"]
     save_steps: PositiveInt
+
+
+class Launch(Section):
+    """Where a training on several GPUs runs; no result depends on it beyond float error.
+
+    ``hostfile`` is DeepSpeed's (``node1 slots=8`` a line), or empty for this host; ``remote`` starts a command on a
+    host; ``master_address`` is how the others reach the first host, or empty for its name.
+    """
+
+    hostfile: str
+    remote: Annotated[str, Field(pattern=r"^[^\n]*\S[^\n]*\{host\}[^\n]*$")]
+    master_address: Annotated[str, Field(pattern=r"^\S*$")]
 
 
 class Price(Section):

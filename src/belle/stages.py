@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 import typing
 from collections.abc import Callable
 from pathlib import Path
@@ -39,6 +40,36 @@ def numeric_environment(threads: int) -> None:
     os.environ["TORCH_EXTENSIONS_DIR"] = str(Path(".belle/torch-extensions").absolute())
     os.environ["HF_HUB_OFFLINE"] = "1"  # models are folders here; a wrong path must not wait for the network
     os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
+
+
+def in_processes(args: Arguments) -> bool:
+    """Start a training as ``args.gpus`` processes, or on the CPU as ``args.devices``, and wait for them.
+
+    Returns:
+        Whether that was done; False in each of those processes, in one that torchrun or the like has started, and
+        where one process on the CPU is all that is asked for: the stage then trains here.
+    """
+    processes = args.gpus or args.devices
+    if "LOCAL_RANK" not in os.environ and (args.gpus or processes > 1):
+        from belle.files import discard_temporaries
+        from belle.train.launch import HERE, Place, launch, places_of
+
+        hosts = args.launch.hostfile
+        try:
+            launch(
+                [sys.executable, "-m", "belle.cli", *args.words], processes,
+                places=places_of(Path(hosts)) if hosts else [Place(HERE, processes)],
+                remote=args.launch.remote, master_address=args.launch.master_address,
+                environment={name: value for name, value in os.environ.items() if not name.startswith("DVC_")},
+                what=args.command,
+            )  # fmt: skip
+        finally:
+            discard_temporaries(args.out)
+        return True
+    if not args.gpus:
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""  # what is declared for a CPU must not depend on who has a GPU
+        os.environ["DS_ACCELERATOR"] = "cpu"
+    return False
 
 
 def api_key() -> str:
@@ -282,15 +313,22 @@ def vocabulary(args: Arguments) -> None:
 
 
 def sft(args: Arguments) -> None:
-    """Fine-tune a model, fully or by LoRA with merge; resumes after a kill."""
+    """Fine-tune a model, fully or by LoRA with merge; on several GPUs and hosts, too; resumes after a kill."""
     numeric_environment(args.threads)
-    from belle.train.sft import sft
+    settings = keywords(args, sections.Sft)
+    if in_processes(args):
+        return
+    from belle.train.launch import reporting
 
-    sft(
-        base=args.base, data=args.data, out=args.out, checkpoints=args.checkpoints,
-        tokens=args.tokens, curve=args.curve,
-        data_fraction=args.data_fraction, save_steps=args.pace.save_steps, **keywords(args, sections.Sft),
-    )  # fmt: skip
+    with reporting(os.environ.get("BELLE_FAULT", "")):
+        from belle.train.sft import sft
+
+        sft(
+            base=args.base, data=args.data, out=args.out, checkpoints=args.checkpoints,
+            tokens=args.tokens, curve=args.curve,
+            data_fraction=args.data_fraction, save_steps=args.pace.save_steps,
+            processes=int(os.environ.get("WORLD_SIZE", "1")), cpu=not args.gpus, **settings,
+        )  # fmt: skip
 
 
 def pretrain(args: Arguments) -> None:
@@ -374,7 +412,7 @@ STAGES: dict[str, tuple[Command, str]] = {
     "unconvert": (unconvert, "model out"),
     "merge": (merge, "base out adapters*"),
     "vocabulary": (vocabulary, "base text out report page"),
-    "sft": (sft, "base data out curve checkpoints tokens --data_fraction"),
+    "sft": (sft, "base data out curve checkpoints tokens --data_fraction --gpus"),
     "pretrain": (pretrain, "base out curve checkpoints tokens texts*"),
     "gptq": (gptq, "model data out"),
     "answer": (answer, "model questions out name="),
@@ -431,6 +469,8 @@ def add_stage(commands: Any, name: str, command: Command, arguments: str) -> Non
             parser.add_argument(argument, type=Path, default=LEDGER, help="folder (default: %(default)s)")
         elif argument == "--data_fraction":
             parser.add_argument(argument, type=float, default=1.0, help="share of the rows (default: %(default)s)")
+        elif argument == "--gpus":
+            parser.add_argument(argument, type=int, default=0, help="how many to train on (default: none)")
         elif argument.startswith("--") and argument.endswith("*"):
             parser.add_argument(argument[:-1], nargs="*", default=[])
         elif argument.startswith("--"):

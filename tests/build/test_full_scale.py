@@ -48,7 +48,10 @@ def test_a_release_is_planned_and_its_missing_files_are_named(checkout):
     ended = world.run("snakemake", target, check=False)
     assert ended.returncode == 1
     assert "nothing was started" in ended.stdout
-    assert "released weights: needs downloads/BELLE-LLaMA-13B-2M-enc for models/belle-llama-13b-2m-released" in ended.stdout
+    assert (
+        "released weights: needs downloads/BELLE-LLaMA-13B-2M-enc for models/belle-llama-13b-2m-released"
+        in ended.stdout
+    )
     assert (
         "`hf download BelleGroup/BELLE-LLaMA-13B-2M-enc --local-dir downloads/BELLE-LLaMA-13B-2M-enc`" in ended.stdout
     )

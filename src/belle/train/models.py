@@ -9,6 +9,7 @@ from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokeni
 from belle.errors import InputError
 from belle.files import atomic_folder
 from belle.train import folder, lora, quantised
+from belle.train.scale import one_again, whole_weights
 from belle.train.trainer import FiniteTrainer
 
 
@@ -55,7 +56,8 @@ def finish(
     Raises:
         BelleError: the adapter changes nothing, or the folder breaks its contract.
     """
-    weights = trainer.accelerator.get_state_dict(trainer.model_wrapped)  # gathered from every process under ZeRO-3
+    weights = whole_weights(trainer, model)
+    one_again()
     if not trainer.is_world_process_zero():
         return
     with atomic_folder(out) as unfinished:

@@ -125,6 +125,9 @@ def sft(
     lora_modules_to_save: Sequence[str] = (),
     tokens: Path | None = None,
     curve: Path | None = None,
+    devices: int = 1,
+    processes: int = 1,
+    cpu: bool = False,
 ) -> None:
     """Fine-tune ``base`` on ``data`` as BELLE's SFT v2 does, and write a plain Hugging Face folder to ``out``.
 
@@ -149,6 +152,9 @@ def sft(
         quantised_base: 4 or 8 bits for the weights that adapters are trained on; they are merged into the whole ones.
         tokens: Where tokenised rows are kept between runs; None keeps them for this one.
         curve: Where to write the loss of each step; None does not.
+        devices: How many devices the batch and its accumulation are meant for; on others accumulation changes.
+        processes: How many processes train together; this is one of them.
+        cpu: Whether to leave GPUs alone.
 
     Raises:
         InputError: the base or the data cannot be used, or this machine cannot do what the settings ask for.
@@ -186,6 +192,9 @@ def sft(
         seed=seed,
         fp16=fp16,
         group_by_length=group_by_length,
+        devices=devices,
+        processes=processes,
+        cpu=cpu,
     )
     adapters = lora.Adapters(
         lora_r, lora_alpha, lora_dropout, tuple(sorted(lora_target_modules)), tuple(sorted(lora_modules_to_save))

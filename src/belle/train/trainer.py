@@ -16,11 +16,15 @@ from belle.errors import BelleError
 from belle.train.batches import Item, Ordered, stack
 from belle.train.checkpoints import MarkComplete, latest
 from belle.train.curve import Curve
+from belle.train.scale import Evened, accumulation, by_gloo_alone
 
 
 @dataclass(frozen=True)
 class Settings:
-    """How a training runs. ``examples`` is how many examples are seen in all, repeats counted."""
+    """How a training runs. ``examples`` is how many examples are seen in all, repeats counted.
+
+    The batch and its accumulation are meant for ``devices``, and run on ``processes``; ``cpu`` leaves GPUs alone.
+    """
 
     examples: int
     per_device_train_batch_size: int
@@ -38,6 +42,9 @@ class Settings:
     seed: int
     fp16: bool = False
     group_by_length: bool = True
+    devices: int = 1
+    processes: int = 1
+    cpu: bool = False
 
 
 Batch = dict[str, Any]
@@ -115,10 +122,17 @@ def train(
     Raises:
         BelleError: the loss is NaN or infinite.
     """
+    if settings.cpu and settings.deepspeed:
+        by_gloo_alone()
     arguments = TrainingArguments(
         output_dir=str(checkpoints),
         per_device_train_batch_size=settings.per_device_train_batch_size,
-        gradient_accumulation_steps=settings.gradient_accumulation_steps,
+        gradient_accumulation_steps=accumulation(
+            settings.per_device_train_batch_size,
+            settings.gradient_accumulation_steps,
+            settings.devices,
+            settings.processes,
+        ),
         num_train_epochs=1,  # Ordered holds every epoch
         train_sampling_strategy="sequential",
         learning_rate=settings.learning_rate,
@@ -130,7 +144,7 @@ def train(
         fp16=settings.fp16,
         activation_checkpointing=settings.gradient_checkpointing,
         deepspeed=settings.deepspeed or None,
-        use_cpu=not torch.cuda.is_available(),
+        use_cpu=settings.cpu or not torch.cuda.is_available(),
         seed=settings.seed,
         save_strategy="steps",
         save_steps=settings.save_steps,
@@ -153,7 +167,7 @@ def train(
     trainer = FiniteTrainer(
         model=model,
         args=arguments,
-        train_dataset=data,
+        train_dataset=Evened(data, batch_size=settings.per_device_train_batch_size, processes=settings.processes),
         data_collator=collate,
         callbacks=[MarkComplete()],
         loss=loss,

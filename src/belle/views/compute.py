@@ -1,6 +1,7 @@
 """GPU-hours by arithmetic, for a stated GPU at a stated share of its peak. Good for a plan, not for an invoice.
 
-Training costs 6 FLOPs per parameter and token (arXiv 2001.08361), 8 where activations are computed a second time.
+Training costs 6 FLOPs per parameter and token (arXiv 2001.08361), 4 where weights are frozen, and 2 more where
+activations are computed a second time.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import Any
 from belle import jsonl
 from belle.entries import AskedDataset, GeneratedDataset, MixedDataset, PretrainedBase, PublishedDataset, TrainedModel
 from belle.params import Params
+from belle.train.estimate import flops_a_parameter, settings_of
 from belle.views.graph import Step
 from belle.views.interval import NOTHING, Interval, total
 
@@ -124,7 +126,7 @@ class Compute:
         longest = float(recipe.cutoff_len)
         a_row = Interval(*(min(longest, value) for value in (TOKENS_A_ROW.mean, TOKENS_A_ROW.low, TOKENS_A_ROW.high)))
         tokens = rows * a_row * (entry.data_fraction * recipe.num_train_epochs)
-        flops = tokens * (size * (8 if recipe.gradient_checkpointing else 6))
+        flops = tokens * (size * flops_a_parameter(settings_of(recipe)))
         return Interval(flops.mean / UTILISATION.mean, flops.low / UTILISATION.low, flops.high / UTILISATION.high) * (
             1 / PEAK_FLOPS / 3600
         )

@@ -11,8 +11,9 @@ from belle.api.prices import Prices
 from belle.api.prices import load as load_prices
 from belle.build.state import State
 from belle.errors import InputError
+from belle.needs import Needs
 from belle.params import Params
-from belle.views import compute, past
+from belle.views import compute, fitting, past
 from belle.views.asking import Asked, Asking
 from belle.views.graph import Step, steps_to
 from belle.views.interval import NOTHING, Interval, total
@@ -174,6 +175,12 @@ def plan_of(targets: list[str], steps: dict[str, Step], params: Params, ledger: 
         except InputError as error:
             notes.append(error.what)
         account.close()
+    needs = Needs(params)
+    for line in lines:
+        if line.step.command == "sft" and (
+            said := fitting.sentence(line.step.wildcards["model"], needs, line.gpu_hours)
+        ):
+            notes.append(said)
     if any(line.gpu_hours and line.gpu_hours.high for line in lines):
         notes.append(
             f"GPU-hours are of one {compute.GPU} ({compute.PEAK_FLOPS / 1e12:.0f} TFLOP/s bf16) at "
