@@ -11,14 +11,20 @@ from pydantic import ValidationError
 
 from belle import strict_yaml
 from belle.entries import (
+    BUILT_ON,
     AskedDataset,
     Categories,
     Eval,
     GeneratedDataset,
     HubBase,
+    JudgedPairs,
     LocalDataset,
+    LocalPairs,
+    PreferredModel,
     PublishedDataset,
+    ReinforcedModel,
     ReleasedModel,
+    RewardModel,
     ScratchBase,
     Table,
     Text,
@@ -36,7 +42,9 @@ RESERVED_ENDINGS = ("-gptq", "-enc")
 """Endings that rules add to a model's name, so no entry may carry them."""
 
 
-_POSSIBLE_KIND = re.compile(r"^(generated|asked|published|local|scratch|hub|trained|released)$")
+_POSSIBLE_KIND = re.compile(
+    r"^(generated|asked|published|local|scratch|hub|trained|released|preferred|reinforced|judged)$"
+)
 
 
 def _close(word: str, known: list[str]) -> str:
@@ -49,16 +57,17 @@ def _close(word: str, known: list[str]) -> str:
 def _fields_at(raw: Any, path: list[str]) -> list[str]:
     """The keys that the schema knows at ``path``, for a hint about an unknown key."""
     model: Any = Params
-    if len(path) >= 2 and path[0] in {"datasets", "bases", "models"}:
+    if len(path) >= 2 and path[0] in {"datasets", "bases", "models", "pairs"}:
         kind = raw.get(path[0], {}).get(path[1], {}).get("kind")
         kinds: dict[str, Any] = {
             "generated": GeneratedDataset, "asked": AskedDataset, "published": PublishedDataset,
             "local": LocalDataset, "scratch": ScratchBase, "hub": HubBase, "trained": TrainedModel,
-            "released": ReleasedModel,
+            "released": ReleasedModel, "preferred": PreferredModel, "reinforced": ReinforcedModel,
+            "judged": JudgedPairs,
         }  # fmt: skip
-        model = kinds.get(kind)
+        model = LocalPairs if path[0] == "pairs" and kind == "local" else kinds.get(kind)
     elif path:
-        registry = {"evals": Eval, "tables": Table, "categories": Categories, "texts": Text}
+        registry = {"evals": Eval, "tables": Table, "categories": Categories, "texts": Text, "rewards": RewardModel}
         model = {**SECTIONS, **registry, "pace": Pace, "budget": Budget}.get(path[0])
     return list(model.model_fields) if model else []
 
@@ -113,12 +122,15 @@ def _reference_faults(params: Params) -> list[tuple[list[str], str]]:
         if isinstance(model, TrainedModel):
             known(["models", name, "base"], model.base, "base or model", weights)
             known(["models", name, "sft"], model.sft, "recipe of sft", list(params.sft))
+        elif isinstance(model, PreferredModel | ReinforcedModel):
+            known(["models", name, "base"], model.base, "base or model", weights)
         elif "/" not in model.key:
             known(["models", name, "key"], model.key, "base or model", weights)
         if name in params.bases:
             faults.append((["models", name], "a base has the same name; both would be built as models/" + name))
         if name.endswith(RESERVED_ENDINGS):
             faults.append((["models", name], f"a name must not end in {' or '.join(RESERVED_ENDINGS)}"))
+    _alignment_faults(params, known, faults)
     for name, entry in params.evals.items():
         known(["evals", name, "answer"], entry.answer, "recipe of answer", list(params.answer))
         known(["evals", name, "judge"], entry.judge, "recipe of judge", list(params.judge))
@@ -132,13 +144,61 @@ def _reference_faults(params: Params) -> list[tuple[list[str], str]]:
         known(["default_tables"], name, "table", list(params.tables))
     for name, loop in params.models.items():
         seen, current = {name}, loop
-        while isinstance(current, TrainedModel) and current.base in params.models:
+        while isinstance(current, BUILT_ON) and current.base in params.models:
             if current.base in seen:
                 faults.append((["models", name, "base"], "a model cannot be trained on itself"))
                 break
             seen.add(current.base)
             current = params.models[current.base]
     return faults
+
+
+def _alignment_faults(params: Params, known: Any, faults: list[tuple[list[str], str]]) -> None:
+    """What is wrong with pairs, reward models, and the models trained by them."""
+    weights = [*params.bases, *params.models]
+    for name, pairs in params.pairs.items():
+        if isinstance(pairs, JudgedPairs):
+            known(["pairs", name, "model"], pairs.model, "base or model", weights)
+            known(["pairs", name, "dataset"], pairs.dataset, "dataset", list(params.datasets))
+            known(["pairs", name, "sample"], pairs.sample, "recipe of sample", list(params.sample))
+            known(["pairs", name, "prefer"], pairs.prefer, "recipe of prefer", list(params.prefer))
+    for name, reward in params.rewards.items():
+        known(["rewards", name, "base"], reward.base, "base or model", weights)
+        known(["rewards", name, "pairs"], reward.pairs, "set of pairs", list(params.pairs))
+        known(["rewards", name, "reward"], reward.reward, "recipe of reward", list(params.reward))
+        if name in weights:
+            same = "a base or model has the same name; both would be built as models/" + name
+            faults.append((["rewards", name], same))
+    for name, model in params.models.items():
+        if isinstance(model, PreferredModel):
+            known(["models", name, "pairs"], model.pairs, "set of pairs", list(params.pairs))
+            known(["models", name, "dpo"], model.dpo, "recipe of dpo", list(params.dpo))
+            drawn_by = params.pairs.get(model.pairs)
+        elif isinstance(model, ReinforcedModel):
+            known(["models", name, "reward"], model.reward, "reward model", list(params.rewards))
+            known(["models", name, "ppo"], model.ppo, "recipe of ppo", list(params.ppo))
+            drawn_by = params.pairs.get(params.rewards[model.reward].pairs) if model.reward in params.rewards else None
+        else:
+            continue
+        if isinstance(drawn_by, JudgedPairs) and name in {drawn_by.model, *_bases_of(params, drawn_by.model)}:
+            faults.append((["models", name], "the pairs that it is trained on are drawn from itself"))
+    for name, recipe in params.ppo.items():
+        if recipe.batch_size % recipe.mini_batch_size:
+            faults.append((["ppo", name, "mini_batch_size"], f"must divide batch_size {recipe.batch_size}"))
+        if recipe.batch_size % recipe.samples_per_prompt:
+            faults.append((["ppo", name, "samples_per_prompt"], f"must divide batch_size {recipe.batch_size}"))
+        if recipe.algorithm == "grpo" and recipe.samples_per_prompt < 2:
+            faults.append((["ppo", name, "samples_per_prompt"], "must be at least 2 for grpo, which compares them"))
+
+
+def _bases_of(params: Params, name: str) -> set[str]:
+    """The models under a model, its own name left out; loops end."""
+    found: set[str] = set()
+    model = params.models.get(name)
+    while isinstance(model, BUILT_ON) and model.base not in found:
+        found.add(model.base)
+        model = params.models.get(model.base)
+    return found
 
 
 def load(path: Path = Path("params.yaml")) -> Params:

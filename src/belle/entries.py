@@ -111,6 +111,57 @@ class ReleasedModel(Section):
     dataset: str
 
 
+class PreferredModel(Section):
+    """A model trained by DPO on pairs of answers, from a model of this registry.
+
+    ``dataset`` names rows like those that the pairs were made of: GPTQ calibrates on it.
+    """
+
+    kind: Literal["preferred"]
+    base: str
+    pairs: str
+    dataset: str
+    dpo: str
+    gpus: Count
+
+
+class ReinforcedModel(Section):
+    """A model trained by PPO or GRPO on a data set's prompts with a reward model, from a model of this registry."""
+
+    kind: Literal["reinforced"]
+    base: str
+    reward: str
+    dataset: str
+    ppo: str
+    gpus: Annotated[int, Field(ge=0, le=1)]
+
+
+class JudgedPairs(Section):
+    """Pairs of answers that a model of this registry draws to a data set's prompts and a judge scores."""
+
+    kind: Literal["judged"]
+    model: str
+    dataset: str
+    sample: str
+    prefer: str
+
+
+class LocalPairs(Section):
+    """Pairs that lie here: ``prompt, chosen, rejected`` as JSON Lines."""
+
+    kind: Literal["local"]
+    path: Annotated[str, Field(min_length=1)]
+
+
+class RewardModel(Section):
+    """A reward model trained here on pairs; ``gpus`` is how many it trains on (0: the CPU will do)."""
+
+    base: str
+    pairs: str
+    reward: str
+    gpus: Count
+
+
 class Eval(Section):
     """An evaluation set, and how it is answered and judged."""
 
@@ -137,4 +188,7 @@ class Categories(Section):
 
 Dataset = Annotated[GeneratedDataset | AskedDataset | PublishedDataset | LocalDataset, Field(discriminator="kind")]
 BaseEntry = Annotated[ScratchBase | HubBase, Field(discriminator="kind")]
-Model = Annotated[TrainedModel | ReleasedModel, Field(discriminator="kind")]
+Model = Annotated[TrainedModel | ReleasedModel | PreferredModel | ReinforcedModel, Field(discriminator="kind")]
+Pairs = Annotated[JudgedPairs | LocalPairs, Field(discriminator="kind")]
+BUILT_ON = (TrainedModel, PreferredModel, ReinforcedModel)
+"""The kinds of model that name another as their ``base``."""

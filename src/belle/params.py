@@ -12,15 +12,19 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from belle.entries import (
+    BUILT_ON,
     AskedDataset,
     BaseEntry,
     Categories,
     Dataset,
     Eval,
+    LocalPairs,
     Model,
+    Pairs,
+    PreferredModel,
+    RewardModel,
     Table,
     Text,
-    TrainedModel,
 )  # fmt: skip
 from belle.settings import (
     Answer,
@@ -31,6 +35,7 @@ from belle.settings import (
     Clean,
     CleanText,
     Corpus,
+    Dpo,
     Evalset,
     Generate,
     Gptq,
@@ -38,6 +43,10 @@ from belle.settings import (
     Label,
     Name,
     Pace,
+    Ppo,
+    Prefer,
+    Reward,
+    Sample,
     Section,
     Sft,
     Webtext,
@@ -55,6 +64,8 @@ class Params(Section):
     tables: dict[Name, Table]
     categories: dict[Name, Categories]
     texts: dict[Name, Text]
+    pairs: dict[Name, Pairs]
+    rewards: dict[Name, RewardModel]
     corpus: dict[Name, Corpus]
     evalset: dict[Name, Evalset]
     generate: dict[Name, Generate]
@@ -69,6 +80,11 @@ class Params(Section):
     gptq: Gptq
     answer: dict[Name, Answer]
     judge: dict[Name, Judge]
+    sample: dict[Name, Sample]
+    prefer: dict[Name, Prefer]
+    reward: dict[Name, Reward]
+    dpo: dict[Name, Dpo]
+    ppo: dict[Name, Ppo]
     pace: Pace = Pace(in_flight=32, timeout_s=120, mode="chat", save_steps=200)
     budget: Budget | None = None
 
@@ -95,8 +111,8 @@ class Params(Section):
         if model is None:
             return {}
         stem = f"models.{name.removesuffix('-gptq')}"
-        before = self.datasets_behind(model.base) if isinstance(model, TrainedModel) else {}
-        chosen = [f"{stem}.base"] if isinstance(model, TrainedModel) else []
+        before = self.datasets_behind(model.base) if isinstance(model, BUILT_ON) else {}
+        chosen = [f"{stem}.base"] if isinstance(model, BUILT_ON) else []
         return {
             **{dataset: [*chosen, *keys] for dataset, keys in before.items()},
             model.dataset: [f"{stem}.dataset"],
@@ -113,6 +129,22 @@ class Params(Section):
             for model in self.tables[wildcards.table].models
             for dataset, keys in self.datasets_behind(model).items()
         ]
+
+    def pairs_of_reward(self, wildcards: Any) -> list[tuple[str, list[str]]]:
+        """The pairs that a reward model is trained on, and the keys of params.yaml that chose them."""
+        return self._pairs(self.rewards[wildcards.reward].pairs, f"rewards.{wildcards.reward}.pairs")
+
+    def pairs_of_model(self, wildcards: Any) -> list[tuple[str, list[str]]]:
+        """The pairs that a preferred model is trained on, and the keys of params.yaml that chose them."""
+        entry = self.models[wildcards.model]
+        assert isinstance(entry, PreferredModel)
+        return self._pairs(entry.pairs, f"models.{wildcards.model}.pairs")
+
+    def _pairs(self, name: str, chosen_by: str) -> list[tuple[str, list[str]]]:
+        entry = self.pairs[name]
+        if isinstance(entry, LocalPairs):
+            return [(entry.path, [chosen_by, f"pairs.{name}.path"])]
+        return [(f"data/pairs/{name}.jsonl", [chosen_by])]
 
     def default_artifacts(self) -> list[str]:
         """What the default tables rest on. Tables stand in git, so in a fresh clone they would not ask for it."""

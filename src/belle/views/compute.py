@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from belle import jsonl
-from belle.entries import AskedDataset, GeneratedDataset, HubBase, PublishedDataset, TrainedModel
+from belle.entries import BUILT_ON, AskedDataset, GeneratedDataset, HubBase, PublishedDataset, TrainedModel
 from belle.params import Params
 from belle.views.graph import Step
 from belle.views.interval import NOTHING, Interval
@@ -80,7 +80,7 @@ class Compute:
         if model is None:
             base = self.params.bases.get(name)
             return float(base.parameters) if isinstance(base, HubBase) else 0.0
-        return self._parameters(model.base if isinstance(model, TrainedModel) else model.key)
+        return self._parameters(model.base if isinstance(model, BUILT_ON) else model.key)
 
     def _sft(self, model: str, size: float) -> Interval | None:
         entry = self.params.models[model]
