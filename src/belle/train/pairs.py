@@ -165,7 +165,8 @@ def is_held_out(preferences: Sequence[Preference], share: float, seed: int) -> l
 
     def number(preference: Preference) -> float:
         text = preference.prompt or preference.chosen
-        return int.from_bytes(hashlib.sha256(f"{seed}\0{text}".encode()).digest()[:8]) / 2**64
+        # Not the hash that chose the prompts: the chosen ones have its lowest values.
+        return int.from_bytes(hashlib.sha256(f"held out\0{seed}\0{text}".encode()).digest()[:8]) / 2**64
 
     return [number(preference) < share for preference in preferences]
 
