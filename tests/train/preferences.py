@@ -20,7 +20,14 @@ PREFERENCE: dict[str, Any] = {
         "warmup_ratio", "weight_decay", "adam_beta2", "bf16", "gradient_checkpointing", "deepspeed", "save_steps",
         "threads", "seed",
     )
-} | {"max_length": 64, "max_prompt_length": 40, "num_train_epochs": 3.0, "learning_rate": 3e-4, "held_out": 0.2}  # fmt: skip
+}  # fmt: skip
+PREFERENCE |= {
+    "max_length": 64,
+    "max_prompt_length": 40,
+    "num_train_epochs": 3.0,
+    "learning_rate": 3e-4,
+    "held_out": 0.2,
+}
 
 DPO: dict[str, Any] = {
     **PREFERENCE, "beta": 0.1, "lora_r": 0, "lora_alpha": 16, "lora_dropout": 0.1,

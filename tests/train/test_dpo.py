@@ -1,10 +1,11 @@
-"""DPO: its loss by hand and beside another program's, the base's log-probabilities once, the same bytes after a kill."""
+"""DPO: its loss by hand and as trl's, the base's log-probabilities once, the same bytes after a kill."""
 
 import json
 import math
 
 import pytest
 import torch
+from preferences import DPO, pairs, start_and_kill, write_pairs
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -16,7 +17,6 @@ from belle.train.dpo import dpo, dpo_loss
 from belle.train.logprobs import answer_logprobs, pair_logprobs, token_logprobs, with_reference
 from belle.train.pairs import encode_pairs, load_pairs, stack_pairs
 from conftest import contents
-from preferences import DPO, pairs, start_and_kill, write_pairs
 
 LORA = {**DPO, "lora_r": 4, "learning_rate": 1e-3}
 
@@ -164,9 +164,7 @@ def test_a_run_killed_twice_resumes_to_the_bytes_of_a_straight_one(tiny_model, d
     kept = paths["checkpoints"].with_name("checkpoints-reference")
     assert start_and_kill("dpo", paths, settings, lambda: len(list(kept.rglob("*.json"))) >= 3)
     assert not paths["out"].exists()
-    assert start_and_kill(
-        "dpo", paths, settings, lambda: (paths["checkpoints"] / "checkpoint-30" / COMPLETE).exists()
-    )
+    assert start_and_kill("dpo", paths, settings, lambda: (paths["checkpoints"] / "checkpoint-30" / COMPLETE).exists())
     assert not paths["out"].exists()
     assert len(list(kept.rglob("*.json"))) == 12
     dpo(**paths, **settings)

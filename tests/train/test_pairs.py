@@ -1,10 +1,12 @@
 """Pairs of answers: what is refused with its row, what is passed over, and how two sequences become a batch."""
 
+import hashlib
 import json
 from collections import Counter
 
 import pytest
 import torch
+from preferences import pairs, write_pairs
 from transformers import AutoTokenizer
 
 from belle.errors import InputError
@@ -21,7 +23,6 @@ from belle.train.pairs import (
     padding_of,
     stack_pairs,
 )  # fmt: skip
-from preferences import pairs, write_pairs
 
 GOOD = {"prompt": "猫在哪里？", "chosen": "山里", "rejected": "水里"}
 
@@ -68,7 +69,7 @@ def test_whole_texts_need_no_prompt_where_none_is_asked_for(tmp_path):
 
 
 def encode(tokenizer, rows, **changes):
-    preferences = [Preference(row.get("id", ""), row["prompt"], row["chosen"], row["rejected"], "f, row 1") for row in rows]
+    preferences = [Preference("", row["prompt"], row["chosen"], row["rejected"], "f, row 1") for row in rows]
     settings = {"prompt_format": "belle-gptq", "max_length": 64, "max_prompt_length": 40, **changes}
     return encode_pairs(preferences, tokenizer, **settings)
 
@@ -88,7 +89,7 @@ def test_what_would_teach_what_nobody_said_is_passed_over_and_counted(tokenizer)
     assert [item.chosen for item in kept] == ["山里"]
     assert len(found) == 1
     assert passed == Counter({PROMPT_TOO_LONG: 1, SAME_WHEN_CUT: 1})
-    with pytest.raises(InputError, match="none of its 2 pairs can be trained on: 1 prompts have over 40 tokens, 1 pairs"):
+    with pytest.raises(InputError, match="none of its 2 pairs .*: 1 prompts have over 40 tokens, 1 pairs"):
         encode(tokenizer, [long, late], max_length=40)
 
 
@@ -103,9 +104,6 @@ def test_one_prompt_is_on_one_side_and_the_share_is_kept():
 
 def test_held_out_prompts_are_not_those_that_were_chosen_first():
     """Prompts are chosen by the lowest values of a hash; the share held out of them must not follow from it."""
-    from belle.evaluate.sample import chosen  # noqa: F401  (the other hash)
-
-    import hashlib
 
     texts = sorted((f"问{n}" for n in range(6000)), key=lambda text: hashlib.sha256(f"7\0{text}".encode()).digest())
     first = [Preference(text, text, "a", "b", "") for text in texts[:2000]]

@@ -5,6 +5,7 @@ import math
 
 import pytest
 import torch
+from preferences import PREFERENCE, start_and_kill, write_pairs
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from belle.errors import InputError
@@ -13,7 +14,6 @@ from belle.train.pairs import encode_pairs, load_pairs, stack_pairs
 from belle.train.reward import accuracy, load_reward, pairwise_loss, reward, rewards_of, summary_of
 from belle.train.shares import share_of
 from conftest import contents
-from preferences import PREFERENCE, start_and_kill, write_pairs
 
 
 @pytest.fixture(scope="module")
