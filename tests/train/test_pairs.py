@@ -89,7 +89,7 @@ def test_what_would_teach_what_nobody_said_is_passed_over_and_counted(tokenizer)
     assert [item.chosen for item in kept] == ["山里"]
     assert len(found) == 1
     assert passed == Counter({PROMPT_TOO_LONG: 1, SAME_WHEN_CUT: 1})
-    with pytest.raises(InputError, match="none of its 2 pairs .*: 1 prompts have over 40 tokens, 1 pairs"):
+    with pytest.raises(InputError, match=r"none of its 2 pairs .*: 1 prompts have over 40 tokens, 1 pairs"):
         encode(tokenizer, [long, late], max_length=40)
 
 
