@@ -110,7 +110,9 @@ def test_what_each_would_take_of_a_machine(params):
     """By hand, for 7.07 billion parameters: 2 bytes a weight; 14 for gradients and optimizer, over 8 GPUs by ZeRO-2."""
     needs = Needs(params)
     dpo, ppo, reward = (
-        SimpleNamespace(model="belle-7b-dpo"), SimpleNamespace(model="belle-7b-ppo"), SimpleNamespace(reward="belle-reward")
+        SimpleNamespace(model="belle-7b-dpo"),
+        SimpleNamespace(model="belle-7b-ppo"),
+        SimpleNamespace(reward="belle-reward"),
     )  # fmt: skip
     size = params.bases["bloomz-7b1-mt"].parameters / 1e9
     assert needs.align_gpu_memory_gb(dpo) == round(size * (2 + 14 / 8) + 6)
