@@ -5,6 +5,7 @@ include: "rules/weights.smk"
 include: "rules/train.smk"
 include: "rules/quantize.smk"
 include: "rules/evaluate.smk"
+include: "rules/align.smk"
 
 
 # Every kind of set, as the offline teacher makes it: `snakemake sets`.

@@ -70,7 +70,7 @@ def test_a_chat_template_renders_what_is_trained(name, texts):
     assert [ord(character) for character in rendered] == encode(Characters(), turns, 10_000, name)[0]
 
 
-def test_the_five_formats_to_the_character():
+def test_the_formats_to_the_character():
     assert {name: prompt("问", name) for name in PROMPT_FORMATS} == {
         "belle": "Human: \n问\n\nAssistant: \n",
         "belle-zero-inference": "Human: \n问\n\nAssistant:\n",
@@ -78,6 +78,7 @@ def test_the_five_formats_to_the_character():
         "belle-gptq": "Human: 问\n\nAssistant:",
         "alpaca": "Below is an instruction that describes a task. Write a response that appropriately completes the "
         "request.\n\n### Instruction:\n问\n\n### Response: ",
+        "none": "问",
     }
 
 

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from belle import strict_yaml
 from belle.entries import (
+    BUILT_ON,
     ENTRIES,
     AskedDataset,
     Categories,
@@ -18,11 +19,15 @@ from belle.entries import (
     Eval,
     ExpandedBase,
     GeneratedDataset,
+    JudgedPairs,
     MergedModel,
     MixedDataset,
+    PreferredModel,
     PretrainedBase,
     RecoveredModel,
+    ReinforcedModel,
     ReleasedModel,
+    RewardModel,
     ScratchBase,
     Table,
     Text,
@@ -44,7 +49,7 @@ RESERVED_ENDINGS = ("-gptq", "-enc", "-diff", "-meta")
 """Endings that rules add to a model's name, so no entry may carry them."""
 
 
-_POSSIBLE_KIND = re.compile(f"^({'|'.join(ENTRIES)})$")
+_POSSIBLE_KIND = re.compile(f"^({'|'.join(kind for kinds in ENTRIES.values() for kind in kinds)})$")
 
 
 def _close(word: str, known: list[str]) -> str:
@@ -57,11 +62,14 @@ def _close(word: str, known: list[str]) -> str:
 def _fields_at(raw: Any, path: list[str]) -> list[str]:
     """The keys that the schema knows at ``path``, for a hint about an unknown key."""
     model: Any = Params
-    if len(path) >= 2 and path[0] in {"datasets", "bases", "models"}:
+    if len(path) >= 2 and path[0] in ENTRIES:
         kind = raw.get(path[0], {}).get(path[1], {}).get("kind")
-        model = ENTRIES.get(kind)
+        model = ENTRIES[path[0]].get(kind)
     elif path:
-        registry = {"evals": Eval, "tables": Table, "categories": Categories, "texts": Text, "weighers": Weigher}
+        registry = {
+            "evals": Eval, "tables": Table, "categories": Categories, "texts": Text, "weighers": Weigher,
+            "rewards": RewardModel,
+        }  # fmt: skip
         about_the_build = {"pace": Pace, "budget": Budget, "launch": Launch}
         model = {**SECTIONS, **registry, **about_the_build}.get(path[0])
     return list(model.model_fields) if model else []
@@ -165,6 +173,8 @@ def _reference_faults(params: Params) -> list[tuple[list[str], str]]:
             for adapter in model.adapters:
                 if "/" not in adapter:
                     known(["models", name, "adapters"], adapter, "model", list(params.models))
+        elif isinstance(model, PreferredModel | ReinforcedModel):
+            known(["models", name, "base"], model.base, "base or model", weights)
         elif isinstance(model, ReleasedModel) and "/" not in model.key:
             known(["models", name, "key"], model.key, "base or model", weights)
         elif isinstance(model, RecoveredModel) and "/" not in model.base:
@@ -175,6 +185,7 @@ def _reference_faults(params: Params) -> list[tuple[list[str], str]]:
             faults.append((["models", name], f"a name must not end in {' or '.join(RESERVED_ENDINGS)}"))
     for section, recipes in (("sft", params.sft), ("pretrain", params.pretrain)):
         faults += [fault for name, recipe in recipes.items() for fault in _training_faults([section, name], recipe)]
+    _alignment_faults(params, known, faults)
     for name, entry in params.evals.items():
         known(["evals", name, "answer"], entry.answer, "recipe of answer", list(params.answer))
         known(["evals", name, "judge"], entry.judge, "recipe of judge", list(params.judge))
@@ -192,6 +203,44 @@ def _reference_faults(params: Params) -> list[tuple[list[str], str]]:
                 what = "a model cannot be trained on itself" if section == "models" else "a base cannot rest on itself"
                 faults.append(([section, name, "base"], what))
     return faults
+
+
+def _alignment_faults(params: Params, known: Any, faults: list[tuple[list[str], str]]) -> None:
+    """What is wrong with pairs, reward models, and the models trained by them."""
+    weights = [*params.bases, *params.models]
+    for name, pairs in params.pairs.items():
+        if isinstance(pairs, JudgedPairs):
+            known(["pairs", name, "model"], pairs.model, "base or model", weights)
+            known(["pairs", name, "dataset"], pairs.dataset, "dataset", list(params.datasets))
+            known(["pairs", name, "sample"], pairs.sample, "recipe of sample", list(params.sample))
+            known(["pairs", name, "prefer"], pairs.prefer, "recipe of prefer", list(params.prefer))
+    for name, reward in params.rewards.items():
+        known(["rewards", name, "base"], reward.base, "base or model", weights)
+        known(["rewards", name, "pairs"], reward.pairs, "set of pairs", list(params.pairs))
+        known(["rewards", name, "reward"], reward.reward, "recipe of reward", list(params.reward))
+        if name in weights:
+            same = "a base or model has the same name; both would be built as models/" + name
+            faults.append((["rewards", name], same))
+    for name, model in params.models.items():
+        if isinstance(model, PreferredModel):
+            known(["models", name, "pairs"], model.pairs, "set of pairs", list(params.pairs))
+            known(["models", name, "dpo"], model.dpo, "recipe of dpo", list(params.dpo))
+            drawn_by = params.pairs.get(model.pairs)
+        elif isinstance(model, ReinforcedModel):
+            known(["models", name, "reward"], model.reward, "reward model", list(params.rewards))
+            known(["models", name, "ppo"], model.ppo, "recipe of ppo", list(params.ppo))
+            drawn_by = params.pairs.get(params.rewards[model.reward].pairs) if model.reward in params.rewards else None
+        else:
+            continue
+        if isinstance(drawn_by, JudgedPairs) and name in {drawn_by.model, *_under(params, drawn_by.model)}:
+            faults.append((["models", name], "the pairs that it is trained on are drawn from itself"))
+    for name, recipe in params.ppo.items():
+        if recipe.batch_size % recipe.mini_batch_size:
+            faults.append((["ppo", name, "mini_batch_size"], f"must divide batch_size {recipe.batch_size}"))
+        if recipe.batch_size % recipe.samples_per_prompt:
+            faults.append((["ppo", name, "samples_per_prompt"], f"must divide batch_size {recipe.batch_size}"))
+        if recipe.algorithm == "grpo" and recipe.samples_per_prompt < 2:
+            faults.append((["ppo", name, "samples_per_prompt"], "must be at least 2 for grpo, which compares them"))
 
 
 def _training_faults(path: list[str], recipe: Sft | Pretrain) -> list[tuple[list[str], str]]:
@@ -243,7 +292,7 @@ def _under(params: Params, name: str) -> set[str]:
     while waiting:
         at = waiting.pop()
         entry: Any = params.models.get(at) or params.bases.get(at)
-        before = [entry.base] if isinstance(entry, TrainedModel | MergedModel | ExpandedBase | PretrainedBase) else []
+        before = [entry.base] if isinstance(entry, (*BUILT_ON, ExpandedBase, PretrainedBase)) else []
         before += [item for item in entry.adapters if "/" not in item] if isinstance(entry, MergedModel) else []
         waiting += [item for item in before if item not in found]
         found |= set(before)

@@ -193,6 +193,57 @@ class MergedModel(Section):
     dataset: str
 
 
+class PreferredModel(Section):
+    """A model trained by DPO on pairs of answers, from a model of this registry.
+
+    ``dataset`` names rows like those that the pairs were made of: GPTQ calibrates on it.
+    """
+
+    kind: Literal["preferred"]
+    base: str
+    pairs: str
+    dataset: str
+    dpo: str
+    gpus: Count
+
+
+class ReinforcedModel(Section):
+    """A model trained by PPO or GRPO on a data set's prompts with a reward model, from a model of this registry."""
+
+    kind: Literal["reinforced"]
+    base: str
+    reward: str
+    dataset: str
+    ppo: str
+    gpus: Annotated[int, Field(ge=0, le=1)]
+
+
+class JudgedPairs(Section):
+    """Pairs of answers that a model of this registry draws to a data set's prompts and a judge scores."""
+
+    kind: Literal["judged"]
+    model: str
+    dataset: str
+    sample: str
+    prefer: str
+
+
+class LocalPairs(Section):
+    """Pairs that lie here: ``prompt, chosen, rejected`` as JSON Lines."""
+
+    kind: Literal["local"]
+    path: Annotated[str, Field(min_length=1)]
+
+
+class RewardModel(Section):
+    """A reward model trained here on pairs; ``gpus`` is how many it trains on (0: the CPU will do)."""
+
+    base: str
+    pairs: str
+    reward: str
+    gpus: Count
+
+
 class Eval(Section):
     """An evaluation set, and how it is answered and judged."""
 
@@ -223,11 +274,16 @@ Dataset = Annotated[
 BaseEntry = Annotated[
     ScratchBase | HubBase | ConvertedBase | ExpandedBase | PretrainedBase, Field(discriminator="kind")
 ]
-Model = Annotated[TrainedModel | ReleasedModel | RecoveredModel | MergedModel, Field(discriminator="kind")]
-ENTRIES: dict[str, type[Section]] = {
-    kind: entry
-    for union in (Dataset, BaseEntry, Model)
-    for entry in get_args(get_args(union)[0])
-    for kind in get_args(entry.model_fields["kind"].annotation)
-}
-"""Every kind of entry, by its name."""
+Model = Annotated[
+    TrainedModel | ReleasedModel | RecoveredModel | MergedModel | PreferredModel | ReinforcedModel,
+    Field(discriminator="kind"),
+]
+Pairs = Annotated[JudgedPairs | LocalPairs, Field(discriminator="kind")]
+BUILT_ON = (TrainedModel, MergedModel, PreferredModel, ReinforcedModel)
+"""The kinds of model that name another as their ``base``."""
+ENTRIES: dict[str, dict[str, type[Section]]] = {
+    section: {kind: entry for entry in get_args(get_args(union)[0])
+              for kind in get_args(entry.model_fields["kind"].annotation)}
+    for section, union in (("datasets", Dataset), ("bases", BaseEntry), ("models", Model), ("pairs", Pairs))
+}  # fmt: skip
+"""The kinds of entry of each section that has several."""

@@ -18,12 +18,17 @@ from belle.entries import (
     ExpandedBase,
     GeneratedDataset,
     HubBase,
+    JudgedPairs,
     MergedModel,
+    PreferredModel,
     PretrainedBase,
+    ReinforcedModel,
+    RewardModel,
     ScratchBase,
     TrainedModel,
 )  # fmt: skip
 from belle.params import Params, width
+from belle.settings import Dpo, Ppo, Reward
 from belle.train.estimate import peak_of, settings_of
 from belle.train.launch import places_of, shares
 from belle.train.memory import Shape, shape_of
@@ -260,6 +265,94 @@ class Needs:
     def judge_api_key(self, wildcards: Any) -> int:
         """1 where a paid API is asked for verdicts."""
         return _paid(self.params.judge[self.params.evals[wildcards.eval].judge].base_url)
+
+    def sample_threads(self, wildcards: Any) -> int:
+        """Threads of drawing answers, as its recipe says."""
+        return self.params.sample[self._judged(wildcards).sample].threads
+
+    def sample_gpus(self, wildcards: Any) -> int:
+        """GPUs that drawing answers takes."""
+        return 1 if self._billions(self._judged(wildcards).model) else 0
+
+    def sample_gpu(self, wildcards: Any) -> int | None:
+        """The same by the name that Snakemake's executors read."""
+        return self.sample_gpus(wildcards) or None
+
+    def sample_gpu_memory_gb(self, wildcards: Any) -> int:
+        """Weights and the key-value cache of one batch."""
+        size = self._billions(self._judged(wildcards).model)
+        return round(size * WEIGHTS + 4) if size else 0
+
+    def sample_mem_mb(self, wildcards: Any) -> int:
+        """Main memory of drawing answers."""
+        return PROCESS_MB + round(self._billions(self._judged(wildcards).model) * WEIGHTS * 1000)
+
+    def prefer_api_key(self, wildcards: Any) -> int:
+        """1 where a paid API is asked for verdicts on drawn answers."""
+        return _paid(self.params.prefer[self._judged(wildcards).prefer].base_url)
+
+    def _judged(self, wildcards: Any) -> JudgedPairs:
+        entry = self.params.pairs[wildcards.pairs]
+        assert isinstance(entry, JudgedPairs)
+        return entry
+
+    def _aligned(self, wildcards: Any) -> tuple[float, int, Reward | Dpo | Ppo]:
+        """Billions of parameters, GPUs and recipe of a reward model, or of a model trained by preferences."""
+        reward = getattr(wildcards, "reward", None)
+        entry = self.params.rewards[reward] if reward else self.params.models[wildcards.model]
+        assert isinstance(entry, RewardModel | PreferredModel | ReinforcedModel)
+        recipe: Reward | Dpo | Ppo
+        if isinstance(entry, RewardModel):
+            recipe = self.params.reward[entry.reward]
+        else:
+            recipe = self.params.dpo[entry.dpo] if isinstance(entry, PreferredModel) else self.params.ppo[entry.ppo]
+        return self._billions(entry.base), entry.gpus, recipe
+
+    def align_threads(self, wildcards: Any) -> int:
+        """Threads of training by preferences, as its recipe says."""
+        return self._aligned(wildcards)[2].threads
+
+    def align_gpus(self, wildcards: Any) -> int:
+        """GPUs that training by preferences takes."""
+        return self._aligned(wildcards)[1]
+
+    def align_gpu(self, wildcards: Any) -> int | None:
+        """The same by the name that Snakemake's executors read."""
+        return self.align_gpus(wildcards) or None
+
+    def align_gpu_memory_gb(self, wildcards: Any) -> int:
+        """Memory of each GPU: policy, gradients and optimizer; for PPO its base and the reward model beside them.
+
+        DPO keeps its base's log-probabilities instead of the base; under LoRA the base is the policy without adapters;
+        the value head is one row of numbers. A pair is two sequences.
+        """
+        size, gpus, recipe = self._aligned(wildcards)
+        if not size:
+            return 0
+        adapters = not isinstance(recipe, Reward) and recipe.lora_r > 0
+        trained = 0.01 if adapters else 1.0
+        if isinstance(recipe, Ppo):
+            entry = self.params.models[wildcards.model]
+            assert isinstance(entry, ReinforcedModel)
+            beside = self._billions(self.params.rewards[entry.reward].base) + (0.0 if adapters else size)
+            tokens = recipe.mini_batch_size * (recipe.max_prompt_length + recipe.max_new_tokens)
+            shared, weights = float(GRADIENTS + OPTIMIZER), size + beside
+        else:
+            tokens = 2 * recipe.per_device_train_batch_size * recipe.max_length
+            shared, weights = (GRADIENTS + OPTIMIZER) / max(1, gpus if recipe.deepspeed else 1), size
+        return round(weights * WEIGHTS + size * shared * trained + ACTIVATIONS_GB * max(1.0, tokens / 2048))
+
+    def align_mem_mb(self, wildcards: Any) -> int:
+        """Main memory: each GPU has a process, and each loads the model; for PPO a reward model, too."""
+        size, gpus, recipe = self._aligned(wildcards)
+        models = 2 if isinstance(recipe, Ppo) else 1
+        return (PROCESS_MB + round(size * models * WEIGHTS * 1000)) * max(1, gpus)
+
+    def align_disk_gb(self, wildcards: Any) -> int:
+        """The model and two checkpoints with their optimizer states; under LoRA those hold next to nothing."""
+        size, _, recipe = self._aligned(wildcards)
+        adapters = not isinstance(recipe, Reward) and recipe.lora_r > 0
+        return round(size * (WEIGHTS + 2 * (WEIGHTS + OPTIMIZER) * (0.01 if adapters else 1.0)))
 
     def afterwards(self, targets: list[str]) -> list[Shortage]:
         """What scoring the asked models would lack afterwards."""

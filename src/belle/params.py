@@ -12,6 +12,7 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from belle.entries import (
+    BUILT_ON,
     AskedDataset,
     BaseEntry,
     Categories,
@@ -20,15 +21,18 @@ from belle.entries import (
     Eval,
     ExpandedBase,
     HubBase,
+    LocalPairs,
     MergedModel,
     MixedDataset,
     Model,
+    Pairs,
+    PreferredModel,
     PretrainedBase,
     RecoveredModel,
     ReleasedModel,
+    RewardModel,
     Table,
     Text,
-    TrainedModel,
     Weigher,
 )  # fmt: skip
 from belle.settings import (
@@ -41,6 +45,7 @@ from belle.settings import (
     CleanText,
     Convert,
     Corpus,
+    Dpo,
     Evalset,
     Generate,
     Gptq,
@@ -50,7 +55,11 @@ from belle.settings import (
     Merge,
     Name,
     Pace,
+    Ppo,
+    Prefer,
     Pretrain,
+    Reward,
+    Sample,
     Section,
     Sft,
     Unconvert,
@@ -77,6 +86,8 @@ class Params(Section):
     categories: dict[Name, Categories]
     texts: dict[Name, Text]
     weighers: dict[Name, Weigher]
+    pairs: dict[Name, Pairs]
+    rewards: dict[Name, RewardModel]
     corpus: dict[Name, Corpus]
     evalset: dict[Name, Evalset]
     generate: dict[Name, Generate]
@@ -97,6 +108,11 @@ class Params(Section):
     gptq: Gptq
     answer: dict[Name, Answer]
     judge: dict[Name, Judge]
+    sample: dict[Name, Sample]
+    prefer: dict[Name, Prefer]
+    reward: dict[Name, Reward]
+    dpo: dict[Name, Dpo]
+    ppo: dict[Name, Ppo]
     pace: Pace = Pace(in_flight=32, timeout_s=120, mode="chat", save_steps=200)
     budget: Budget | None = None
     launch: Launch = Launch(
@@ -162,7 +178,7 @@ class Params(Section):
         if model is None:
             return {}
         stem = f"models.{name.removesuffix('-gptq')}"
-        under = [(model.base, f"{stem}.base")] if isinstance(model, TrainedModel | MergedModel) else []
+        under = [(model.base, f"{stem}.base")] if isinstance(model, BUILT_ON) else []
         if isinstance(model, MergedModel):
             under += [(adapter, f"{stem}.adapters") for adapter in model.adapters if "/" not in adapter]
         return {
@@ -181,6 +197,22 @@ class Params(Section):
             for model in self.tables[wildcards.table].models
             for dataset, keys in self.datasets_behind(model).items()
         ]
+
+    def pairs_of_reward(self, wildcards: Any) -> list[tuple[str, list[str]]]:
+        """The pairs that a reward model is trained on, and the keys of params.yaml that chose them."""
+        return self._pairs(self.rewards[wildcards.reward].pairs, f"rewards.{wildcards.reward}.pairs")
+
+    def pairs_of_model(self, wildcards: Any) -> list[tuple[str, list[str]]]:
+        """The pairs that a preferred model is trained on, and the keys of params.yaml that chose them."""
+        entry = self.models[wildcards.model]
+        assert isinstance(entry, PreferredModel)
+        return self._pairs(entry.pairs, f"models.{wildcards.model}.pairs")
+
+    def _pairs(self, name: str, chosen_by: str) -> list[tuple[str, list[str]]]:
+        entry = self.pairs[name]
+        if isinstance(entry, LocalPairs):
+            return [(entry.path, [chosen_by, f"pairs.{name}.path"])]
+        return [(f"data/pairs/{name}.jsonl", [chosen_by])]
 
     def default_artifacts(self) -> list[str]:
         """What the default tables rest on. Tables stand in git, so in a fresh clone they would not ask for it."""

@@ -320,6 +320,105 @@ class Judge(Section):
     max_tokens: PositiveInt
 
 
+class Sample(Section):
+    """How many answers a model draws to each of how many training prompts, for pairs to be made of."""
+
+    rows: PositiveInt
+    answers: Annotated[int, Field(ge=2)]
+    max_new_tokens: PositiveInt
+    batch_size: PositiveInt
+    temperature: Annotated[float, Field(gt=0, le=2)]
+    top_p: Annotated[float, Field(gt=0, le=1)]
+    prompt_format: str
+    threads: PositiveInt
+    seed: Count
+
+
+class Prefer(Judge):
+    """Whom to ask for verdicts on drawn answers, and by which difference of scores one is better than another.
+
+    ``judge_class`` is the judge's prompt for rows that name no class of their own.
+    """
+
+    judge_class: str
+    margin: Annotated[float, Field(gt=0, le=1)]
+
+
+class Preference(Section):
+    """What training on pairs takes, whatever its loss; ``held_out`` is the share of prompts that it is measured on."""
+
+    prompt_format: str
+    max_length: PositiveInt
+    max_prompt_length: PositiveInt
+    per_device_train_batch_size: PositiveInt
+    gradient_accumulation_steps: PositiveInt
+    num_train_epochs: PositiveFloat
+    learning_rate: PositiveFloat
+    lr_scheduler_type: Literal["linear", "cosine", "constant", "constant_with_warmup"]
+    warmup_ratio: Fraction
+    weight_decay: Annotated[float, Field(ge=0)]
+    adam_beta2: Annotated[float, Field(gt=0, lt=1)]
+    bf16: bool
+    gradient_checkpointing: bool
+    deepspeed: str
+    held_out: Annotated[float, Field(ge=0, lt=1)]
+    threads: PositiveInt
+    seed: Count
+
+
+class Reward(Preference):
+    """A reward model: a scalar head on a language model."""
+
+
+class Dpo(Preference):
+    """Direct preference optimisation; ``beta`` is how dear it is to move away from the base."""
+
+    beta: PositiveFloat
+    lora_r: Count
+    lora_alpha: Count
+    lora_dropout: Annotated[float, Field(ge=0, lt=1)]
+    lora_target_modules: list[str]
+
+
+class Ppo(Section):
+    """Reinforcement from a reward model: PPO with a value head, or GRPO with ``samples_per_prompt`` answers.
+
+    The names are those of trl's PPOConfig; ``target_kl`` ends a batch's epochs early (0: never), ``kl_target`` is where
+    the adaptive coefficient steers the distance from the base.
+    """
+
+    algorithm: Literal["ppo", "grpo"]
+    prompt_format: str
+    max_prompt_length: PositiveInt
+    max_new_tokens: PositiveInt
+    temperature: Annotated[float, Field(gt=0, le=2)]
+    steps: PositiveInt
+    batch_size: PositiveInt
+    mini_batch_size: PositiveInt
+    samples_per_prompt: PositiveInt
+    ppo_epochs: PositiveInt
+    learning_rate: PositiveFloat
+    max_grad_norm: Annotated[float, Field(ge=0)]
+    gamma: Fraction
+    lam: Fraction
+    cliprange: PositiveFloat
+    cliprange_value: PositiveFloat
+    vf_coef: Annotated[float, Field(ge=0)]
+    init_kl_coef: Annotated[float, Field(ge=0)]
+    adap_kl_ctrl: bool
+    kl_target: PositiveFloat
+    kl_horizon: PositiveInt
+    target_kl: Annotated[float, Field(ge=0)]
+    bf16: bool
+    gradient_checkpointing: bool
+    lora_r: Count
+    lora_alpha: Count
+    lora_dropout: Annotated[float, Field(ge=0, lt=1)]
+    lora_target_modules: list[str]
+    threads: PositiveInt
+    seed: Count
+
+
 # --- about the build, not about any result ----------------------------------------------------------------------
 
 
@@ -379,5 +478,10 @@ SECTIONS: dict[str, type[Section]] = {
     "gptq": Gptq,
     "answer": Answer,
     "judge": Judge,
+    "sample": Sample,
+    "prefer": Prefer,
+    "reward": Reward,
+    "dpo": Dpo,
+    "ppo": Ppo,
 }
 """The stages that read settings, and the type of a recipe of theirs."""

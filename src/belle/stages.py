@@ -385,6 +385,60 @@ def table(args: Arguments) -> None:
     )  # fmt: skip
 
 
+def sample(args: Arguments) -> None:
+    """Let a model draw several answers to each of some training prompts."""
+    numeric_environment(args.threads)
+    from belle.evaluate.sample import sample
+
+    sample(
+        model=args.model, data=args.data, out=args.out, checkpoints=args.checkpoints, name=args.name,
+        **keywords(args, sections.Sample),
+    )  # fmt: skip
+
+
+def prefer(args: Arguments) -> None:
+    """Make pairs of a better and a worse answer by a judge's scores; no verdict is paid twice."""
+    from belle.evaluate.prefer import prefer
+
+    prefer(
+        samples=args.samples, prompts=args.prompts, out=args.out, report=args.report,
+        **asking(args), **keywords(args, sections.Prefer),
+    )  # fmt: skip
+
+
+def reward(args: Arguments) -> None:
+    """Train a reward model on pairs of answers; resumes after a kill."""
+    numeric_environment(args.threads)
+    from belle.train.reward import reward
+
+    reward(
+        base=args.base, pairs=args.pairs, out=args.out, report=args.report, checkpoints=args.checkpoints,
+        save_steps=args.pace.save_steps, **keywords(args, sections.Reward),
+    )  # fmt: skip
+
+
+def dpo(args: Arguments) -> None:
+    """Train a model to prefer the better answers of pairs, fully or by LoRA with merge; resumes after a kill."""
+    numeric_environment(args.threads)
+    from belle.train.dpo import dpo
+
+    dpo(
+        base=args.base, pairs=args.pairs, out=args.out, report=args.report, checkpoints=args.checkpoints,
+        save_steps=args.pace.save_steps, **keywords(args, sections.Dpo),
+    )  # fmt: skip
+
+
+def ppo(args: Arguments) -> None:
+    """Reinforce a model by a reward model, by PPO or GRPO, fully or by LoRA with merge; resumes after a kill."""
+    numeric_environment(args.threads)
+    from belle.train.ppo import ppo
+
+    ppo(
+        base=args.base, reward=args.reward, data=args.data, out=args.out, report=args.report,
+        checkpoints=args.checkpoints, save_steps=args.pace.save_steps, **keywords(args, sections.Ppo),
+    )  # fmt: skip
+
+
 Command = Callable[[Arguments], None]
 
 STAGES: dict[str, tuple[Command, str]] = {
@@ -418,6 +472,11 @@ STAGES: dict[str, tuple[Command, str]] = {
     "answer": (answer, "model questions out name="),
     "judge": (judge, "answers prompts out --ledger"),
     "score": (score, "verdicts out"),
+    "sample": (sample, "model data out checkpoints name="),
+    "prefer": (prefer, "samples prompts out report --ledger"),
+    "reward": (reward, "base pairs out report checkpoints"),
+    "dpo": (dpo, "base pairs out report checkpoints"),
+    "ppo": (ppo, "base reward data out report checkpoints"),
     "table": (table, "out_md out_csv out_json title= evaluation= scores* --of* --reports*"),
 }
 """Stage → its function and its arguments: a path, ``name=`` text, ``name*`` several paths, ``name?`` any number of
@@ -427,7 +486,7 @@ option, ``--name*`` one of several values."""
 DEFAULTS = {"--revision=": "main", "--split=": "train", "--key_sha256=": "any", "--check_sum=": "none"}
 """What options of one value are where they are not given."""
 
-ASKING = frozenset({"generate", "ask", "label", "judge"})
+ASKING = frozenset({"generate", "ask", "label", "judge", "prefer"})
 """The stages that add to the ledger."""
 
 

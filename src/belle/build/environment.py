@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-ASKING = frozenset({"generate", "ask", "label", "judge"})
+ASKING = frozenset({"generate", "ask", "label", "judge", "prefer"})
 FETCHING = frozenset({"fetch_dataset", "fetch_model"})
-COMPUTING = frozenset({"base", "pretrain", "sft", "gptq", "answer", "weigh"})
+COMPUTING = frozenset({"base", "pretrain", "sft", "gptq", "answer", "weigh", "sample", "reward", "dpo", "ppo"})
 
 EXECUTED_MARK = "BELLE_EXECUTED_MARK"
 """Variable: a file that the stage's command creates, so that a run can be told from a restored cache."""

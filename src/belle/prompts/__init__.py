@@ -21,8 +21,11 @@ PROMPT_FORMATS = {
         "Below is an instruction that describes a task. Write a response that appropriately completes the request."
         "\n\n### Instruction:\n{x}\n\n### Response: "
     ),
+    "none": "{x}",
 }
-"""Name → what stands around a human turn ``{x}``. ``belle`` is SFT v2's, ``alpaca`` Chinese-LLaMA-Alpaca's."""
+"""Name → what stands around a human turn ``{x}``. ``belle`` is SFT v2's, ``alpaca`` Chinese-LLaMA-Alpaca's.
+
+``none`` is for texts that hold their markup already, as the files of BELLE's DPO, reward and PPO scripts do."""
 
 
 class Tokenizer(Protocol):

@@ -20,7 +20,7 @@ from belle.entries import GeneratedDataset, ReleasedModel
 from belle.evaluate import judge
 from belle.params import Params
 from belle.records import EvalRow, class_name, load_eval, load_seeds
-from belle.views import asking_sets
+from belle.views import asking_pairs, asking_sets
 from belle.views.asked import Asked, over, span, until, whole
 from belle.views.graph import Step
 from belle.views.interval import Interval, mean_of
@@ -54,6 +54,10 @@ class Asking:
             return asking_sets.ask(step, self.params, self.known)
         if step.command == "label":
             return asking_sets.label(step, self.params, self.known, self.steps)
+        if step.command == "prefer":
+            return asking_pairs.prefer(
+                step, self.params, self.known, self.steps, verdict=VERDICT_TOKENS, answer=ANSWER_CHARS
+            )
         return self._judge(step) if step.command == "judge" else None
 
     def _generate(self, step: Step) -> Asked:

@@ -12,7 +12,18 @@ from pathlib import Path
 from typing import Any
 
 from belle import jsonl
-from belle.entries import AskedDataset, GeneratedDataset, MixedDataset, PretrainedBase, PublishedDataset, TrainedModel
+from belle.entries import (
+    AskedDataset,
+    GeneratedDataset,
+    JudgedPairs,
+    MixedDataset,
+    PreferredModel,
+    PretrainedBase,
+    PublishedDataset,
+    ReinforcedModel,
+    RewardModel,
+    TrainedModel,
+)  # fmt: skip
 from belle.params import Params
 from belle.train.estimate import flops_a_parameter, settings_of
 from belle.views.graph import Step
@@ -27,6 +38,9 @@ UTILISATION = Interval(0.40, 0.50, 0.25)
 TOKENS_A_ROW = Interval(160, 80, 320)
 """A row of BELLE's sets with its prompt, in tokens of a multilingual vocabulary; used where the rows are not here."""
 KEPT_BY_CLEAN = Interval(0.9, 0.7, 1.0)
+
+PROMPTS_WITH_A_PAIR = Interval(0.6, 0.3, 1.0)
+"""The share of prompts whose drawn answers score differently: 0.64 of the tiny world's."""
 
 HUB_ROWS = {
     "BelleGroup/train_2M_CN": 2_000_000, "BelleGroup/train_1M_CN": 900_000, "BelleGroup/train_0.5M_CN": 500_000,
@@ -59,6 +73,8 @@ class Compute:
             return self._weigh(step)
         if step.command == "pretrain":
             return self._pretrain(step.wildcards["base"])
+        if step.command in ("sample", "reward", "dpo", "ppo"):
+            return self._aligned(step)
         model = step.wildcards["model"]
         size = self._parameters(model)
         if step.command == "sft":
@@ -144,6 +160,50 @@ class Compute:
             1 / PEAK_FLOPS / 3600
         )
 
+    def _aligned(self, step: Step) -> Interval:
+        """Drawing answers, and training by preferences: FLOPs by tokens, and steps of one token where any are drawn."""
+        if step.command == "sample":
+            pairs = self.params.pairs[step.wildcards["pairs"]]
+            assert isinstance(pairs, JudgedPairs)
+            draws = self.params.sample[pairs.sample]
+            batches = math.ceil(draws.rows * draws.answers / draws.batch_size)
+            return self._drawing(self._parameters(pairs.model), batches, draws.max_new_tokens)
+        if step.command == "ppo":
+            model = self.params.models[step.wildcards["model"]]
+            assert isinstance(model, ReinforcedModel)
+            ppo, size = self.params.ppo[model.ppo], self._parameters(model.base)
+            reward = self._parameters(self.params.rewards[model.reward].base)
+            tokens = at_most(ppo.max_prompt_length + ppo.max_new_tokens, TOKENS_A_ROW) * (ppo.steps * ppo.batch_size)
+            # Policy, base and reward model look at every answer once, then the policy learns from it.
+            learnt = (8 if ppo.gradient_checkpointing else 6) * ppo.ppo_epochs
+            flops = tokens * (2 * (2 * size + reward) + learnt * size)
+            return hours_of(flops) + self._drawing(size, ppo.steps, ppo.max_new_tokens)
+        entry = (
+            self.params.rewards[step.wildcards["reward"]]
+            if step.command == "reward"
+            else self.params.models[step.wildcards["model"]]
+        )
+        assert isinstance(entry, RewardModel | PreferredModel)
+        recipe = self.params.reward[entry.reward] if isinstance(entry, RewardModel) else self.params.dpo[entry.dpo]
+        size = self._parameters(entry.base)
+        tokens = self._pairs(entry.pairs) * at_most(recipe.max_length, TOKENS_A_ROW) * 2
+        once = 2 if isinstance(entry, PreferredModel) else 0  # the base's log-probabilities
+        return hours_of(
+            tokens * (size * (once + (8 if recipe.gradient_checkpointing else 6) * recipe.num_train_epochs))
+        )
+
+    def _pairs(self, name: str) -> Interval:
+        """The pairs of a set: counted where they are here, else at most one for each prompt."""
+        entry = self.params.pairs[name]
+        here = Path(f"data/pairs/{name}.jsonl" if isinstance(entry, JudgedPairs) else entry.path)
+        if here.exists():
+            return Interval.exactly(sum(1 for _ in jsonl.read(here)))
+        rows = self.params.sample[entry.sample].rows if isinstance(entry, JudgedPairs) else 0
+        return PROMPTS_WITH_A_PAIR * rows
+
+    def _drawing(self, size: float, batches: int, longest: int) -> Interval:
+        return at_most(longest, ANSWER_TOKENS) * STEP_S * (batches * max(1.0, size / 1e9 / STEP_BILLIONS) / 3600)
+
     def _answer(self, step: Step, size: float) -> Interval:
         entry = self.params.evals[step.wildcards["eval"]]
         recipe = self.params.answer[entry.answer]
@@ -153,6 +213,18 @@ class Compute:
             *(min(longest, value) for value in (ANSWER_TOKENS.mean, ANSWER_TOKENS.low, ANSWER_TOKENS.high))
         )
         return tokens * STEP_S * (batches * max(1.0, size / 1e9 / STEP_BILLIONS) / 3600)
+
+
+def at_most(longest: float, value: Interval) -> Interval:
+    """A length with its bounds, cut at ``longest``."""
+    return Interval(*(min(float(longest), bound) for bound in (value.mean, value.low, value.high)))
+
+
+def hours_of(flops: Interval) -> Interval:
+    """Hours of one GPU at the share of its peak that training gets."""
+    return Interval(flops.mean / UTILISATION.mean, flops.low / UTILISATION.low, flops.high / UTILISATION.high) * (
+        1 / PEAK_FLOPS / 3600
+    )
 
 
 def questions(path: str) -> int:

@@ -191,7 +191,7 @@ def plan_of(targets: list[str], steps: dict[str, Step], params: Params, ledger: 
     return Plan(targets, len(steps), lines, limit, spent, reserved, [*dict.fromkeys(notes), *_scored(params, targets)])
 
 
-_ASKING = ("generate", "ask", "label", "judge")
+_ASKING = ("generate", "ask", "label", "judge", "prefer")
 
 
 def _usd(asked: Asked, prices: Prices, notes: list[str]) -> Interval | None:

@@ -1,0 +1,221 @@
+"""Pairs of answers to one prompt, the better one first: read, checked, encoded, split and stacked."""
+
+import hashlib
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from transformers import PreTrainedTokenizerBase
+
+from belle import jsonl
+from belle.errors import InputError, shown
+from belle.prompts import IGNORE, prompt
+
+FIELDS = ("id", "prompt", "chosen", "rejected", "row", "chosen_score", "rejected_score", "samples", "requests")
+"""What a row of pairs may hold: the first four are read, the others say where it comes from."""
+
+PROMPT_TOO_LONG, SAME_WHEN_CUT = "prompt_too_long", "same_when_cut"
+"""Why a pair is passed over."""
+
+
+@dataclass(frozen=True)
+class Preference:
+    """A prompt and two answers to it, as text; ``where`` is its place for messages."""
+
+    id: str
+    prompt: str
+    chosen: str
+    rejected: str
+    where: str
+
+
+@dataclass(frozen=True, eq=False)
+class Pair:
+    """Two sequences that begin with the same ``prompt`` tokens: ``chosen`` and ``rejected``, both int32 [T].
+
+    ``reference`` holds the log-probabilities of both answers under the base, where a loss needs them.
+    """
+
+    chosen: np.ndarray
+    rejected: np.ndarray
+    prompt: int
+    reference: tuple[float, float] = (0.0, 0.0)
+
+    def __len__(self) -> int:
+        return len(self.chosen) + len(self.rejected)
+
+
+def load_pairs(path: Path, *, prompts: bool = True) -> list[Preference]:
+    """Load pairs of answers: ``prompt, chosen, rejected`` and perhaps ``id``, JSON Lines.
+
+    Args:
+        prompts: Whether every row must have a prompt. BELLE's files for reward models have whole texts instead.
+
+    Raises:
+        InputError: a text is missing, empty or of the wrong type, both answers are the same, a field is not known, an
+            id comes twice, or the file is empty.
+    """
+    found: dict[str, Preference] = {}
+    for number, row in enumerate(jsonl.read(path, "pairs"), 1):
+        where = f"{path}, row {number}"
+        if unknown := [key for key in row if key not in FIELDS]:
+            raise InputError(
+                f"unknown field {unknown[0]!r}",
+                where=where,
+                cause="pairs of another schema, such as a list of messages or several rejected answers",
+                fix="name the fields prompt, chosen and rejected, and leave others out",
+            )
+        texts = {key: _text(row, key, where) for key in ("chosen", "rejected")}
+        question = _text(row, "prompt", where) if prompts or "prompt" in row else ""
+        if texts["chosen"].strip() == texts["rejected"].strip():
+            raise InputError(
+                f"`chosen` and `rejected` are the same: {shown(texts['chosen'], 30)}",
+                where=where,
+                cause="answers that differ in spaces only, or a row that was filled from one column",
+                fix="take the row out: it says nothing about which is better",
+            )
+        made_of = hashlib.sha256(jsonl.canonical([question, texts["chosen"], texts["rejected"]])).hexdigest()[:12]
+        id_ = row.get("id", f"p-{made_of}")
+        if not isinstance(id_, str) or not id_:
+            raise InputError(f"`id` must be text, found {shown(id_)}", where=where, fix="write ids in quotes")
+        if id_ in found:
+            raise InputError(
+                f"`id`: {shown(id_)} comes twice, first in {found[id_].where.rpartition(', ')[2]}",
+                where=where,
+                cause="two files put together, or a row that was copied",
+                fix="leave one of them, or give it its own id",
+            )
+        found[id_] = Preference(id_, question, texts["chosen"], texts["rejected"], where)
+    if not found:
+        raise InputError(
+            "no pairs in it",
+            where=str(path),
+            cause="a file that was not written to its end, or a judge that preferred no answer",
+            fix="write it again; for judged pairs look at the report beside it",
+        )
+    return list(found.values())
+
+
+def _text(row: jsonl.Row, key: str, where: str) -> str:
+    value = row.get(key)
+    if not isinstance(value, str) or not value.strip():
+        found = "nothing" if value is None else shown(value)
+        raise InputError(
+            f"`{key}` must be text that is not empty, found {found}",
+            where=where,
+            cause="a row that was filled in part, or another schema",
+            fix=f"give every row a `{key}`",
+        )
+    return value
+
+
+def encode_pairs(
+    preferences: Sequence[Preference],
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    prompt_format: str,
+    max_length: int,
+    max_prompt_length: int,
+) -> tuple[list[Preference], list[Pair], Counter[str]]:
+    """Turn pairs into tokens: the prompt in its format, an answer, EOS; cut on the right at ``max_length``.
+
+    A pair whose prompt has over ``max_prompt_length`` tokens, or whose answers are equal once they are cut, would teach
+    something that nobody said: it is passed over and counted.
+
+    Returns:
+        The preferences that are left, their pairs, and how many were passed over by reason.
+
+    Raises:
+        InputError: none is left.
+    """
+    kept, pairs, passed = list[Preference](), list[Pair](), Counter[str]()
+    eos = tokenizer.eos_token_id
+    for preference in preferences:
+        asked = prompt(preference.prompt, prompt_format) if preference.prompt else ""
+        ids = tokenizer.encode(asked, add_special_tokens=False)
+        if len(ids) > max_prompt_length:
+            passed[PROMPT_TOO_LONG] += 1
+            continue
+        chosen, rejected = (
+            [*ids, *tokenizer.encode(text, add_special_tokens=False), eos][:max_length]
+            for text in (preference.chosen, preference.rejected)
+        )
+        if chosen == rejected:
+            passed[SAME_WHEN_CUT] += 1
+            continue
+        kept.append(preference)
+        pairs.append(Pair(np.array(chosen, dtype=np.int32), np.array(rejected, dtype=np.int32), len(ids)))
+    if not pairs:
+        first = preferences[0].where.rpartition(", ")[0]
+        raise InputError(
+            f"none of its {len(preferences)} pairs can be trained on: {passed[PROMPT_TOO_LONG]} prompts have over "
+            f"{max_prompt_length} tokens, {passed[SAME_WHEN_CUT]} pairs are equal in their first {max_length}",
+            where=first,
+            cause="max_prompt_length or max_length meant for shorter texts",
+            fix="raise max_prompt_length and max_length",
+        )
+    return kept, pairs, passed
+
+
+def is_held_out(preferences: Sequence[Preference], share: float, seed: int) -> list[bool]:
+    """Which pairs are kept from training: by a hash of the prompt, so that one prompt is on one side only."""
+
+    def number(preference: Preference) -> float:
+        text = preference.prompt or preference.chosen
+        # Not the hash that chose the prompts: the chosen ones have its lowest values.
+        return int.from_bytes(hashlib.sha256(f"held out\0{seed}\0{text}".encode()).digest()[:8]) / 2**64
+
+    return [number(preference) < share for preference in preferences]
+
+
+def stack_pairs(pairs: Sequence[Pair], pad: int) -> dict[str, torch.Tensor]:
+    """Stack pairs, padded on the right with ``pad``: all chosen sequences, then all rejected ones.
+
+    Returns (B pairs, L the longest sequence, K positions at which any sequence has an answer's token to predict):
+        input_ids, attention_mask, labels [2B, L]; logits_to_keep [K]; shift_labels [2B, K]; reference [2, B].
+    """
+    sequences = [*(pair.chosen for pair in pairs), *(pair.rejected for pair in pairs)]
+    shape = (len(sequences), max(map(len, sequences)))
+    input_ids = torch.full(shape, pad, dtype=torch.long)
+    attention_mask = torch.zeros(shape, dtype=torch.long)
+    labels = torch.full(shape, IGNORE, dtype=torch.long)
+    for row, sequence in enumerate(sequences):
+        length, start = len(sequence), pairs[row % len(pairs)].prompt
+        input_ids[row, :length] = torch.from_numpy(sequence)
+        attention_mask[row, :length] = 1
+        labels[row, start:length] = input_ids[row, start:length]
+    following = labels[:, 1:]
+    logits_to_keep = (following != IGNORE).any(dim=0).nonzero().squeeze(1)
+    return {
+        "input_ids": input_ids,
+        "attention_mask": attention_mask,
+        "labels": labels,
+        "logits_to_keep": logits_to_keep,
+        "shift_labels": following[:, logits_to_keep],
+        "reference": torch.tensor([pair.reference for pair in pairs], dtype=torch.float32).T.contiguous(),
+    }
+
+
+def by_length(pairs: Sequence[Pair], batch_size: int) -> list[list[int]]:
+    """Batches of similar length, the longest first, for a pass without training."""
+    order = sorted(range(len(pairs)), key=lambda index: (-len(pairs[index]), index))
+    return [order[at : at + batch_size] for at in range(0, len(order), batch_size)]
+
+
+def padding_of(tokenizer: PreTrainedTokenizerBase) -> int:
+    """The token to pad with: the tokenizer's own; else LLaMA's unknown token, as Alpaca and BELLE do; else EOS.
+
+    A reward model reads the last token that is not padding, so a token that ends texts would be passed over.
+    """
+    for token in (tokenizer.pad_token_id, tokenizer.unk_token_id, tokenizer.eos_token_id):
+        if token is not None:
+            return int(token)
+    raise InputError("the tokenizer has no token to pad with", where="tokenizer", fix="give it a pad_token")
+
+
+def told(passed: Counter[str]) -> dict[str, int]:
+    """How many pairs were passed over, for a report."""
+    return {reason: passed[reason] for reason in (PROMPT_TOO_LONG, SAME_WHEN_CUT)}
