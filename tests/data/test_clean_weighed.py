@@ -195,7 +195,7 @@ def test_edits_end_in_the_bytes_of_a_cold_build(seed, tmp_path):
 
     def weights(row):
         """By the row's content alone, as a model's are."""
-        digest = xxh3_128_intdigest(json.dumps(row, sort_keys=True))
+        digest = xxh3_128_intdigest(json.dumps(row, sort_keys=True).encode())
         vector = meanings[row["kind"]] + 0.05 * np.random.default_rng(digest).standard_normal(24)
         return (1 + digest % 97, 1 + digest % 31), np.rint(vector * 127 / np.abs(vector).max()).astype(np.int8)
 

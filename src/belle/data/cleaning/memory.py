@@ -27,7 +27,7 @@ from belle.files import atomic_file
 
 _MAGIC = b"belle cleaning 1\n"
 _ALIGN = 64
-_REACHED = ("belle.data.", "belle.jsonl", "belle.records", "belle.files")
+_REACHED = ("belle.data.", "belle.jsonl", "belle.records", "belle.files", "belle.filter_names")
 """Modules, by how their names begin, that what is kept may depend on."""
 
 
