@@ -107,7 +107,7 @@ KeySha256 = Annotated[str, Field(pattern=r"^(any|[0-9a-f]{64})$")]
 class ReleasedModel(Section):
     """A model published only as XOR with a base: ``release`` is the encrypted folder, ``key`` a name or a file.
 
-    ``dataset`` names what it was trained on: GPTQ calibrates on it. ``parameters`` is 0 where the key's are the model's.
+    ``dataset`` is what it was trained on: GPTQ calibrates on it. ``parameters`` is 0 where the key's are its own.
     """
 
     kind: Literal["released"]
