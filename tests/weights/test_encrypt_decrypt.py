@@ -569,7 +569,7 @@ def test_a_pinned_key_is_known_by_its_size_before_it_is_read(tmp_path, release, 
     ) as caught:
         decrypt(encrypted=release, key=wrong, out=tmp_path / "out", key_sha256=keys.LLAMA_7B.sha256)
     assert "md5 6efc8dab194ab59e49cd24be5574d85e" in str(caught.value)
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 20
     assert not (tmp_path / "out").exists()
 
 

@@ -48,15 +48,16 @@ def decrypt(*, encrypted: Path, key: Path, out: Path, key_sha256: str = "any") -
             raise InputError("the output would overwrite the key", where=str(key_file), fix="name another folder")
         check_space(out, sum(item.size for item in items))
         meant = pinned(key_sha256) or _named(known, items)
-        with (
-            tqdm(desc="decrypt", total=sum(item.size for item in items), unit="B", unit_scale=True, mininterval=1,
-                 delay=1) as bar,
-            Source(key_file) as source,
-        ):  # fmt: skip
-            stream, progress = KeyStream(source, chunk=CHUNK), Progress(bar)
-            fits = probe.check(items, stream, meant, progress)
-            bar.reset()
-            with _folder(out, names, whole=encrypted.is_dir()) as folder:
+        with Source(key_file) as source:
+            stream = KeyStream(source, chunk=CHUNK)
+            with tqdm(desc="try the key", unit="B", unit_scale=True, mininterval=1, delay=1, leave=False) as bar:
+                fits = probe.check(items, stream, meant, Progress(bar))
+            total = sum(item.size for item in items)
+            with (
+                tqdm(desc="decrypt", total=total, unit="B", unit_scale=True, mininterval=1, delay=1) as bar,
+                _folder(out, names, whole=encrypted.is_dir()) as folder,
+            ):
+                progress = Progress(bar)
                 work = _Work(stream, folder, out, meant, fits, progress)
                 side_by_side(work.do, sorted(items, key=lambda item: -item.size), progress)
 

@@ -167,7 +167,8 @@ def unequal(
         found: The digest of the decrypted text.
         fault: What is wrong with its size.
     """
-    here = f"{item.path.stat().st_size:,} bytes here"
+    (md5,) = hashed(item.path, Silent(), "md5")  # BELLE's model cards list it for the encrypted files
+    here = f"{item.path.stat().st_size:,} bytes and md5 {md5} here"
     what = fault or f"the decrypted file's sha256 is {found}, and the header says {item.sha256}"
     if item.entry:
         (actual,) = hashed(item.path, Silent(), "sha256")
@@ -191,7 +192,7 @@ def unequal(
     elif fits:
         cause = "a truncated or damaged download: the key is right"
         cause += "" if known else " as far as it could be tried"
-        fix = f"download it again, and compare its size with the published one ({here})"
+        fix = f"download it again, and compare the encrypted file with the published size and md5 ({here})"
     else:
         cause = why_wrong(key) or "a wrong key, or else a truncated or damaged download"
         fix = (
