@@ -39,7 +39,9 @@ RESERVED_ENDINGS = ("-gptq", "-enc", "-meta")
 """Endings that rules add to a model's name, so no entry may carry them."""
 
 
-_POSSIBLE_KIND = re.compile(r"^(generated|asked|published|local|scratch|hub|trained|released|converted|expanded|merged)$")
+_POSSIBLE_KIND = re.compile(
+    r"^(generated|asked|published|local|scratch|hub|trained|released|converted|expanded|merged)$"
+)
 
 
 def _close(word: str, known: list[str]) -> str:

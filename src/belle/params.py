@@ -95,7 +95,7 @@ class Params(Section):
         return [*self.bases, *self.models, *(f"{model}-gptq" for model in self.models)]
 
     def parameters(self, name: str) -> float:
-        """How many parameters a base has, or the base under a model; 0 in the tiny world, and where it is not stated."""
+        """How many parameters a base has, or the base under a model; 0 in the tiny world and where none are stated."""
         model = self.models.get(name.removesuffix("-gptq"))
         if model is not None:
             return self.parameters(model.key if isinstance(model, ReleasedModel) else model.base)

@@ -115,7 +115,9 @@ def test_meta_s_shards_are_named_by_their_files(tmp_path):
 
 
 def belle(*words):
-    return subprocess.run([sys.executable, "-m", "belle.cli", "digest", *map(str, words)], capture_output=True, text=True)
+    return subprocess.run(
+        [sys.executable, "-m", "belle.cli", "digest", *map(str, words)], capture_output=True, text=True
+    )
 
 
 def test_the_command(tmp_path):

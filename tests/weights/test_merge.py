@@ -1,4 +1,4 @@
-"""Merging is peft's `merge_and_unload` to float error, within a memory that is said before; wrong adapters have names."""
+"""Merging is peft's `merge_and_unload` to float error, within a memory said before; wrong adapters have names."""
 
 import json
 import os
@@ -13,7 +13,14 @@ import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
-from transformers import AutoModelForCausalLM, AutoTokenizer, BloomConfig, BloomForCausalLM, LlamaConfig, LlamaForCausalLM
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    BloomConfig,
+    BloomForCausalLM,
+    LlamaConfig,
+    LlamaForCausalLM,
+)
 
 from belle.errors import BelleError, InputError
 from belle.weights.merge import merge
@@ -173,7 +180,9 @@ def test_a_larger_vocabulary_as_chinese_llama_alpaca_has(tmp_path, pieces):
     assert "49,953" in message
 
 
-@pytest.mark.parametrize(("stored", "dtype"), [(torch.float16, "base"), (torch.bfloat16, "base"), (torch.bfloat16, "float16")])
+@pytest.mark.parametrize(
+    ("stored", "dtype"), [(torch.float16, "base"), (torch.bfloat16, "base"), (torch.bfloat16, "float16")]
+)
 def test_half_precision_is_rounded_once(tmp_path, pieces, stored, dtype):
     base = llama(tmp_path / "base", pieces, dtype=stored)
     one = adapter(base, tmp_path / "one")
@@ -207,9 +216,8 @@ def test_bloom_whose_hub_files_lack_the_prefix(tmp_path):
 
 
 def test_a_model_of_ours_with_its_adapter_in_it(tmp_path, world, tiny_base):
-    from conftest import SFT
-
     from belle.train.sft import sft
+    from conftest import SFT
 
     sft(base=tiny_base, data=world / "train.jsonl", out=tmp_path / "lora", checkpoints=tmp_path / "c",
         **{**SFT, "lora_r": 8, "num_train_epochs": 1.0})  # fmt: skip

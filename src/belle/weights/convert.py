@@ -22,9 +22,7 @@ COPIES = 3
 """How often the largest tensor is in memory at once: put together, turned, and looked at."""
 
 
-def convert(
-    *, source: Path, tokenizer: Path | None, out: Path, context_length: int, max_shard_gb: float
-) -> None:
+def convert(*, source: Path, tokenizer: Path | None, out: Path, context_length: int, max_shard_gb: float) -> None:
     """Write Meta's shards as safetensors, with config and tokenizers, tensor by tensor.
 
     Values and types stay as they are; query and key rows are put into Hugging Face's rotary order. Memory: ``COPIES``

@@ -64,7 +64,10 @@ def read_config(folder: Path) -> dict[str, Any]:
             cause = "a folder in Meta's layout, where a Hugging Face model is meant"
             fix = "declare it as a base of kind `converted`, and name that base"
         elif (folder / "adapter_config.json").is_file():
-            cause, fix = "an adapter, where the model under it is meant", "name the base, and the adapter under adapters"
+            cause, fix = (
+                "an adapter, where the model under it is meant",
+                "name the base, and the adapter under adapters",
+            )
         raise InputError("no config.json in it", where=str(folder), cause=cause, fix=fix)
     try:
         config = json.loads(read_text(path, "config.json"))

@@ -157,9 +157,7 @@ class Merge:
         )
 
 
-def merge(
-    *, base: Path, adapters: list[Path], out: Path, dtype: str, max_shard_gb: float, threads: int
-) -> None:
+def merge(*, base: Path, adapters: list[Path], out: Path, dtype: str, max_shard_gb: float, threads: int) -> None:
     """Write the model that ``base`` becomes with all ``adapters``, the first first, as a Hugging Face folder.
 
     Sums are float32 whatever the types, over all adapters, and rounded once: as peft's ``merge_and_unload`` in float32.

@@ -133,7 +133,10 @@ def _damaged(path: Path, error: BaseException) -> InputError:
     elif head.lstrip().startswith(b"<"):
         what, cause, fix = "a web page, not the weights", "a link that leads to a page", "download the file itself"
     elif asked:
-        what, cause = f"a pickle that asks for {asked[1] or asked[2]}, no tensor", "a file that would run code when read"
+        what, cause = (
+            f"a pickle that asks for {asked[1] or asked[2]}, no tensor",
+            "a file that would run code when read",
+        )
         fix = "don't open it otherwise unless you trust who made it; look for safetensors of the same model"
     else:
         what, cause = f"cannot be read as weights ({size:,} bytes): {text}", "a download that was cut off"
