@@ -47,9 +47,7 @@ rule decrypt:
 # LLaMA as Meta publishes it, brought by hand: nobody may hand it on.
 rule convert:
     input:
-        source=registry.brought(
-            registry.path("{path}", path="bases.{base}.source")
-        ),
+        source=registry.brought(registry.path("{path}", path="bases.{base}.source")),
         tokenizer=registry.brought(
             registry.path("{path}", path="bases.{base}.tokenizer")
         ),
@@ -137,6 +135,4 @@ rule merge:
         adapters=registry.value("models.{model}.adapters"),
         settings=registry.settings("merge", "models.{model}"),
     shell:
-        stage(
-            "belle merge {input.base} {output} {input.adapters:q} {params.settings}"
-        )
+        stage("belle merge {input.base} {output} {input.adapters:q} {params.settings}")

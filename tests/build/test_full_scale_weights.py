@@ -19,6 +19,7 @@ def test_a_build_stops_and_names_each_file(checkout):
     ended = world.run("snakemake", "models/llama-7b-cla", "models/chinese-alpaca-plus-7b", check=False)
     assert ended.returncode == 1
     assert "nothing was started" in ended.stdout
+    plus = "downloads/chinese-llama-plus-lora-7b, downloads/chinese-alpaca-plus-lora-7b"
     for path in ("downloads/llama/7B, downloads/llama/tokenizer.model for models/llama-7b",
                  "downloads/corpus/zh.jsonl for models/llama-7b-cla",
                  f"{plus} for models/chinese-alpaca-plus-7b"):  # fmt: skip
