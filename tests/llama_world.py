@@ -10,7 +10,7 @@ import torch
 
 SPECIAL = 3
 SENTENCES = [
-    "The quick brown fox jumps over the lazy dog.", "print('hello world')  # a comment", "Prices: 12,345.67 USD (2023).",
+    "The quick brown fox jumps over the lazy dog.", "print('hello')  # a comment", "Prices: 12,345.67 USD (2023).",
     "the model reads the text and the text reads the model", "def add(a, b): return a + b", "你好 world",
 ]  # fmt: skip
 
@@ -63,7 +63,7 @@ def weights(p: dict, vocabulary: int, seed: int = 0, dtype=torch.float32) -> dic
 
 
 def write(folder: Path, p: dict, whole: dict[str, torch.Tensor], shards: int, *, by_rows: bool = False) -> Path:
-    """Meta's folder: each process of `shards` has its rows or columns of every matrix, as fairscale's layers cut them."""
+    """Meta's folder: each of `shards` has its rows or columns of every matrix, as fairscale's layers cut them."""
     folder.mkdir(parents=True, exist_ok=True)
     columns = ("wo.weight", "w2.weight") + (() if by_rows else ("tok_embeddings.weight",))
     for rank in range(shards):
@@ -85,7 +85,7 @@ def write(folder: Path, p: dict, whole: dict[str, torch.Tensor], shards: int, *,
 
 
 def forward(p: dict, w: dict[str, torch.Tensor], ids: torch.Tensor) -> torch.Tensor:
-    """Logits [T, V] of one row of ids [T], as Meta's model computes them: neighbouring pairs turned as complex numbers."""
+    """Logits [T, V] of a row of ids [T], as Meta's model computes them: neighbouring pairs turned as complex ones."""
     w = {name: value.double() for name, value in w.items()}
     heads, kv = p["n_heads"], p.get("n_kv_heads", p["n_heads"])
     d = p["dim"] // heads

@@ -299,5 +299,5 @@ def test_what_cannot_be_laid_out_as_meta_does(tmp_path, made, changed, said):
 
 def test_a_checkpoint_of_tensors_that_is_no_llama(tmp_path):
     save_file({"a": torch.zeros(2)}, tmp_path / "model.safetensors")
-    with pytest.raises(InputError, match="no config.json"):
+    with pytest.raises(InputError, match=r"no config\.json"):
         unconvert(model=tmp_path, out=tmp_path / "out", shards=1)

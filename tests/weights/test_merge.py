@@ -1,4 +1,4 @@
-"""Merging is peft's `merge_and_unload` to float error, within a memory that is said before; wrong adapters have names."""
+"""Merging is peft's `merge_and_unload` to float error, within a memory said before; wrong adapters have names."""
 
 import json
 import os

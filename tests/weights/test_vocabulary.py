@@ -23,6 +23,7 @@ from conftest import SFT, contents
 
 VOCABULARY = {"pieces": 3000, "character_coverage": 0.9995, "max_piece_chars": 16, "sentences": 0, "held_out": 100,
               "pad_token": "", "max_shard_gb": 5.0, "seed": 1}  # fmt: skip
+PAD = {"pad_token": "[PAD]"}
 
 
 @pytest.fixture(scope="module")
@@ -45,8 +46,10 @@ def llama(folder, tokenizer, *, tied=False, dtype=torch.float32, rows=0):
     shutil.copyfile(tokenizer, folder / "tokenizer.model")
     count = sentencepiece.SentencePieceProcessor(model_file=str(tokenizer)).get_piece_size()
     torch.manual_seed(0)
-    config = LlamaConfig(vocab_size=rows or count, hidden_size=32, intermediate_size=48, num_hidden_layers=2,
-                         num_attention_heads=4, max_position_embeddings=64, tie_word_embeddings=tied, dtype=dtype)  # fmt: skip
+    sizes = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4}
+    config = LlamaConfig(
+        vocab_size=rows or count, max_position_embeddings=64, tie_word_embeddings=tied, dtype=dtype, **sizes
+    )
     LlamaForCausalLM(config).to(dtype).save_pretrained(folder)
     return folder
 
@@ -113,7 +116,7 @@ def test_what_the_base_writes_with_its_own_it_goes_on_writing_so(made):
 
 
 def test_both_tokenizers_write_the_same_ids(made, corpus):
-    base, out, _ = made
+    _, out, _ = made
     slow = sentencepiece.SentencePieceProcessor(model_file=str(out / "tokenizer.model"))
     fast = AutoTokenizer.from_pretrained(out)
     texts = [row["text"] for row in jsonl.read(corpus)]
@@ -130,7 +133,7 @@ def test_both_tokenizers_write_the_same_ids(made, corpus):
 
 
 def test_it_takes_fewer_tokens_on_lines_that_it_was_not_trained_on(made, corpus):
-    base, out, report = made
+    _, out, report = made
     lines = report["held_out"]
     assert lines["lines"] == 100
     assert lines["after"]["tokens_a_character"] < 0.5 * lines["before"]["tokens_a_character"]
@@ -177,7 +180,8 @@ def test_new_rows_are_the_means_of_what_they_replace(tmp_path, pieces, corpus, t
         looked_at += 1
         for matrix in ("get_input_embeddings", "get_output_embeddings"):
             rows = getattr(before, matrix)().weight[split].float()
-            assert torch.allclose(getattr(after, matrix)().weight[number].float(), rows.mean(0), atol=1e-3 if dtype == torch.float16 else 1e-6)  # fmt: skip
+            found = getattr(after, matrix)().weight[number].float()
+            assert torch.allclose(found, rows.mean(0), atol=1e-3 if dtype == torch.float16 else 1e-6)
     assert looked_at > 300
     assert (after.lm_head.weight.data_ptr() == after.model.embed_tokens.weight.data_ptr()) == tied
     x = torch.arange(3, 60)[None]
@@ -190,7 +194,7 @@ def test_new_rows_are_the_means_of_what_they_replace(tmp_path, pieces, corpus, t
 def test_a_pad_as_chinese_alpaca_has(tmp_path, pieces, corpus):
     base = llama(tmp_path / "base", pieces)
     plain, report = expand(tmp_path, base, corpus, name="plain")
-    out, padded = expand(tmp_path, base, corpus, pad_token="[PAD]")
+    out, padded = expand(tmp_path, base, corpus, **PAD)
     total = report["pieces"]["total"]
     assert padded["pieces"]["total"] == total + 1
     assert padded["pieces"]["pad"] == 1
@@ -209,7 +213,7 @@ def test_a_pad_as_chinese_alpaca_has(tmp_path, pieces, corpus):
     batch = tokenizer(["你好", "今天天气很好"], padding=True, add_special_tokens=False)
     assert batch["input_ids"][0][0] == total
     with pytest.raises(InputError, match=r"pad_token '<pad2>', and the base has '\[PAD\]' already"):
-        expand(tmp_path, out, corpus, name="again", pad_token="<pad2>")
+        expand(tmp_path, out, corpus, name="again", **{"pad_token": "<pad2>"})
 
 
 def test_the_same_bytes_whatever_the_hash_seed(tmp_path, made, corpus):

@@ -12,7 +12,8 @@ from transformers import GenerationConfig, LlamaConfig
 from belle.errors import InputError
 from belle.files import atomic_folder
 from belle.weights.memory import PROCESS, check_memory
-from belle.weights.meta import EMBEDDINGS, HEAD, NORM, OF_LAYER, MetaModel, check_layout, halved
+from belle.weights.meta import HEAD, OF_LAYER, MetaModel, halved
+from belle.weights.meta_folder import EMBEDDINGS, NORM, check_layout
 from belle.weights.shards import Planned, write_shards
 from belle.weights.target import check_space, check_target
 from belle.weights.tensors import Spec

@@ -7,22 +7,17 @@ Query and key rows stand so that rotary embedding turns neighbouring pairs (0, 1
 
 from __future__ import annotations
 
-import json
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from belle.errors import InputError, shown
-from belle.files import read_text
-from belle.weights.tensors import Spec, WeightFile
+from belle.errors import InputError
+from belle.weights.meta_folder import EMBEDDINGS, NORM, PARAMS, check_layout, open_shards, read_params
+from belle.weights.tensors import Spec
 
-PARAMS = "params.json"
-_SHARD = re.compile(r"consolidated\.(\d\d)\.pth")
-
-EMBEDDINGS, HEAD, NORM = "tok_embeddings.weight", "output.weight", "norm.weight"
+HEAD = "output.weight"
 OF_LAYER = {
     "attention.wq": ("self_attn.q_proj", 0), "attention.wk": ("self_attn.k_proj", 0),
     "attention.wv": ("self_attn.v_proj", 0), "attention.wo": ("self_attn.o_proj", 1),
@@ -31,8 +26,6 @@ OF_LAYER = {
     "attention_norm": ("input_layernorm", None), "ffn_norm": ("post_attention_layernorm", None),
 }  # fmt: skip
 """Meta's name in a layer → Hugging Face's, and the dimension that shards cut: None where each holds the whole."""
-SIZES = {4096: 1, 5120: 2, 6656: 4, 8192: 8}
-"""How many shards Meta published of the models of each width."""
 
 
 @dataclass(frozen=True)
@@ -99,7 +92,7 @@ class MetaModel:
         self.folder = Path(folder)
         check_layout(self.folder)
         params = read_params(self.folder / PARAMS)
-        self.shards = _open(self.folder, params["dim"])
+        self.shards = open_shards(self.folder, params["dim"])
         self._check_alike()
         self.shape = self._shape(params, tokens)
         self._check_split()
@@ -253,91 +246,3 @@ def _wrong_params(where: str, said: str, found: str) -> InputError:
         cause="the params.json of a model of another size",
         fix="copy the params.json that was published with these shards",
     )
-
-
-def check_layout(folder: Path) -> None:
-    """Refuse a folder that is not in Meta's layout.
-
-    Raises:
-        InputError: saying what it is instead.
-    """
-    if not folder.is_dir():
-        raise InputError(
-            "there is no such folder",
-            where=str(folder),
-            cause="a wrong path, or weights that are not downloaded yet",
-            fix="ask Meta for the weights and put consolidated.*.pth and params.json there",
-        )
-    if (folder / PARAMS).is_file():
-        return
-    if (folder / "config.json").is_file() or any(folder.glob("*.safetensors")):
-        raise InputError(
-            f"a folder in Hugging Face's layout (no {PARAMS}), where Meta's is meant",
-            where=str(folder),
-            cause="weights that were converted already",
-            fix="declare it as a base of kind `hub` with this folder as `hub:`",
-        )
-    below = sorted(path.parent.name for path in folder.glob(f"*/{PARAMS}"))
-    raise InputError(
-        f"no {PARAMS} in this folder" + (f", but in {', '.join(below)}" if below else ""),
-        where=str(folder),
-        cause="the folder above the models" if below else "a download that was stopped",
-        fix="name the folder of one model",
-    )
-
-
-def read_params(path: Path) -> dict[str, Any]:
-    """Read and check params.json.
-
-    Raises:
-        InputError: not JSON, or a field is missing or no number.
-    """
-    again = {"cause": "a damaged download or a file of another program", "fix": "download params.json again"}
-    try:
-        params = json.loads(read_text(path, PARAMS))
-    except ValueError as error:
-        raise InputError(f"not JSON: {error}", where=str(path), **again) from None
-    if not isinstance(params, dict):
-        raise InputError(f"a {type(params).__name__} where an object is meant", where=str(path), **again)
-    for key in ("dim", "n_layers", "n_heads", "multiple_of"):
-        value = params.get(key)
-        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-            raise InputError(f"`{key}` must be a whole number above 0, found {shown(value)}", where=str(path), **again)
-    for key, kinds in (("norm_eps", (float, int)), ("n_kv_heads", int), ("ffn_dim_multiplier", (float, int)),
-                       ("rope_theta", (float, int))):  # fmt: skip
-        value = params.get(key)
-        if value is None and key != "norm_eps":
-            continue
-        if not isinstance(value, kinds) or isinstance(value, bool) or value <= 0:  # type: ignore[arg-type,operator]
-            raise InputError(f"`{key}` must be a number above 0, found {shown(value)}", where=str(path), **again)
-    return params
-
-
-def _open(folder: Path, dim: int) -> list[WeightFile]:
-    paths = sorted(path for path in folder.iterdir() if _SHARD.fullmatch(path.name))
-    if not paths:
-        raise InputError(
-            "no consolidated.NN.pth in this folder",
-            where=str(folder),
-            cause="a download that was stopped, or shards under other names",
-            fix=f"download the shards (a model of this width has {SIZES[dim]})" if dim in SIZES else "download them",
-        )
-    names = [path.name for path in paths]
-    gaps = [name for name in (f"consolidated.{i:02d}.pth" for i in range(len(paths))) if name not in names]
-    if gaps:
-        raise InputError(
-            f"{', '.join(gaps)} missing beside {names[-1]}",
-            where=str(folder),
-            cause="a download that was stopped",
-            fix="download the missing shards beside the others",
-        )
-    shards = [WeightFile(path) for path in paths]
-    for shard in shards:
-        if EMBEDDINGS not in shard.specs or NORM not in shard.specs or len(shard.specs[EMBEDDINGS].shape) != 2:
-            raise InputError(
-                f"no {EMBEDDINGS} in it" if EMBEDDINGS not in shard.specs else "not shaped as a LLaMA of Meta's is",
-                where=str(shard.path),
-                cause="another model's file under a name of Meta's",
-                fix="download the shards that Meta published",
-            )
-    return shards

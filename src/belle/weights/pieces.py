@@ -1,7 +1,7 @@
 """Pieces for a vocabulary: drawn from a corpus, trained with sentencepiece, and put behind those of a base.
 
-What a base writes with its own pieces it goes on writing so: new pieces get scores below the base's lowest, in the order
-of their training, so that the base's merges all come first and each new one joins what they left.
+What a base writes with its own pieces it goes on writing so: new pieces get scores below the base's lowest, in the
+order of their training, so that the base's merges all come first and each new one joins what they left.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """A sentencepiece model as the fast tokenizer of a model folder, with the same ids for the same text.
 
 Sentencepiece's BPE merges, again and again, the neighbours whose piece scores highest. A fast tokenizer knows pairs
-instead of pieces, so every way to cut a piece into two pieces becomes a merge, ranked by the piece's score. Text goes in
-as in sentencepiece: spaces become ``▁``, one more in front where the model says so, even before a space.
+instead of pieces, so every way to cut a piece into two pieces becomes a merge, ranked by the piece's score. Text goes
+in as in sentencepiece: spaces become ``▁``, one more in front where the model says so, even before a space.
 """
 
 from __future__ import annotations

@@ -39,8 +39,8 @@ def unconvert(*, model: Path, out: Path, shards: int) -> None:
         raise InputError(f"no {FILE} in it", where=str(model), cause="a tokenizer of another kind", fix="add it")
     heads = config["num_attention_heads"]
     kv = config.get("num_key_value_heads") or heads
-    for name, size in (("heads", heads), ("heads for keys and values", kv), ("hidden_size", config["hidden_size"]),
-                       ("intermediate_size", config["intermediate_size"]), ("vocab_size", config["vocab_size"])):  # fmt: skip
+    sizes = {name: config[name] for name in ("hidden_size", "intermediate_size", "vocab_size")}
+    for name, size in {"heads": heads, "heads for keys and values": kv, **sizes}.items():
         if size % shards:
             raise InputError(
                 f"{size} {name} do not part into {shards} shards",

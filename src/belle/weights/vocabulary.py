@@ -32,9 +32,9 @@ from belle.weights.tokenizer import (
 )
 
 HARD = (
-    "", " ", "  ", " 你好", "你好 ", "你 好　世界", "a\tb\nc\r\n", "Hello, world! 12,345.67", "中文English混排，2023年3月。",
-    "🙂👨‍👩‍👧🇨🇳", "㐂𠮷", "哈哈哈哈哈哈哈", "……——“”", "www.example.com/路径?q=1", "▁ ▁▁", "\u200b\ufeff\u00a0", "a  b   c    ",
-    "ああ、안녕", "é e\u0301", "\x00\x07",
+    "", " ", "  ", " 你好", "你好 ", "你 好　世界", "a\tb\nc\r\n", "Hello, world! 12,345.67", "🙂👨‍👩‍👧🇨🇳", "㐂𠮷",
+    "中文English混排，2023年3月。", "哈哈哈哈哈哈哈", "……——“”", "www.example.com/路径?q=1", "▁ ▁▁", "\u200b\ufeff",
+    "\u00a0", "a  b   c    ", "ああ、안녕", "é e\u0301", "\x00\x07",
 )  # fmt: skip
 """What tokenizers disagree about, if they do: spaces, emoji, rare characters, runs, signs of sentencepiece's own."""
 
@@ -57,9 +57,9 @@ def vocabulary(
 ) -> None:
     """Train pieces on ``text``, put those that the base lacks behind its own, and write the base with them.
 
-    A new token's embedding (and its row of the head, where that is not tied) is the mean of those of the tokens that the
-    base wrote instead. Old tokens keep ids, scores and rows. Model and tokenizers agree: the sentencepiece file and the
-    fast tokenizer are compared on the held-out lines and on hard ones before anything is kept.
+    A new token's embedding (and its row of the head, where that is not tied) is the mean of those of the tokens that
+    the base wrote instead. Old tokens keep ids, scores and rows. The sentencepiece file and the fast
+    tokenizer write the same ids: they are compared on the held-out lines and on hard ones before anything is kept.
 
     Args:
         text: Documents, JSON Lines with ``text``, or plain lines.
@@ -160,7 +160,7 @@ def _planned(model: HFModel, split: list[list[int]], pad: bool) -> list[Planned]
 
 
 def grown(model: HFModel, name: str, split: list[list[int]], pad: bool) -> torch.Tensor:
-    """A matrix [V, D] with a row for every new token behind its own: the mean of the rows in ``split``; of a pad: of all."""
+    """A matrix [V, D] with rows behind its own: for each new token the mean of those in ``split``, for a pad of all."""
     old = model.tensors.get(name)
     count = old.shape[0]
     new = torch.empty(count + len(split) + pad, old.shape[1], dtype=old.dtype)
@@ -240,8 +240,8 @@ def markdown(found: dict[str, Any], name: str) -> str:
         [
             f"# The vocabulary of {name}",
             "",
-            f"{pieces['trained']:,} pieces were trained on {found['corpus']['trained_on']:,} lines; {pieces['new']:,} of "
-            f"them are new to the base ({pieces['new_single_characters']:,} single characters), and "
+            f"{pieces['trained']:,} pieces were trained on {found['corpus']['trained_on']:,} lines; {pieces['new']:,} "
+            f"of them are new to the base ({pieces['new_single_characters']:,} single characters), and "
             f"{pieces['never_written']:,} of these are never written, for the base's own merges come first. Each takes "
             f"the place of {pieces['replaced_tokens_mean']:.2f} tokens on the average.",
             "",
