@@ -18,6 +18,7 @@ from belle.entries import (
     Dataset,
     Eval,
     Model,
+    PretrainedBase,
     Table,
     Text,
     TrainedModel,
@@ -95,7 +96,9 @@ class Params(Section):
         """The data sets that a scored model was trained on, its base's first, and the keys that say so of each."""
         model = self.models.get(name.removesuffix("-gptq"))
         if model is None:
-            return {}
+            base = self.bases.get(name)
+            before = self.datasets_behind(base.base) if isinstance(base, PretrainedBase) else {}
+            return {dataset: [f"bases.{name}.base", *keys] for dataset, keys in before.items()}
         stem = f"models.{name.removesuffix('-gptq')}"
         before = self.datasets_behind(model.base) if isinstance(model, TrainedModel) else {}
         chosen = [f"{stem}.base"] if isinstance(model, TrainedModel) else []
