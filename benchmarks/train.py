@@ -1,6 +1,6 @@
 """Fine-tuning: useful tokens a second beside BELLE's padded batches and the plain Hugging Face Trainer; and tokenising.
 
-One model (LLaMA-shaped, its output layer a seventh of the arithmetic, as BLOOM-7B's is), one set of rows whose answers
+One model (LLaMA-shaped, its output layer a sixth of the arithmetic, as BLOOM-7B's is), one set of rows whose answers
 are log-normal in length, one process, one thread, all in turns. Useful tokens are those of rows, prompts and answers;
 padding counts as nothing. Each peer sees every row once; times are the Trainer's own, without loading or tokenising.
 
@@ -54,7 +54,7 @@ from belle.train.sft import read_examples
 from belle.train.trainer import Settings, prepare, train
 
 CUTOFF = 1024
-VOCABULARY = 4000
+VOCABULARY = 3000
 
 
 def made(count: int, seed: int) -> list[dict[str, Any]]:
@@ -88,7 +88,7 @@ def model(attention: str) -> LlamaForCausalLM:
     torch.manual_seed(0)
     return LlamaForCausalLM._from_config(
         LlamaConfig(
-            vocab_size=VOCABULARY, hidden_size=256, intermediate_size=704, num_hidden_layers=8, num_attention_heads=4,
+            vocab_size=VOCABULARY, hidden_size=192, intermediate_size=512, num_hidden_layers=6, num_attention_heads=4,
             max_position_embeddings=CUTOFF,
         ),
         attn_implementation=attention,
@@ -170,7 +170,7 @@ def training(count: int, rounds: int, folder: Path) -> list[dict[str, Any]]:
         row(
             f"{count} rows, {tokens} tokens, beside {name}", taken["ours"], taken[name], "µs a useful token",
             tokens_per_second={key: round(1e6 / float(np.median(taken[key]))) for key in ("ours", name)},
-            model="LLaMA-shaped, 8 layers, hidden 256, vocabulary 4000", cutoff_len=CUTOFF,
+            model="LLaMA-shaped, 6 layers, hidden 192, vocabulary 3000", cutoff_len=CUTOFF,
         )
         for name in ("belle", "belle_16", "trainer")
     ]  # fmt: skip
@@ -233,7 +233,7 @@ def packing(count: int, folder: Path) -> dict[str, Any]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rows", type=int, default=256, help="of the training")
+    parser.add_argument("--rows", type=int, default=192, help="of the training")
     parser.add_argument("--tokenised", type=int, default=10_000, help="rows that are tokenised")
     parser.add_argument("--packed", type=int, default=200_000, help="rows that are packed")
     parser.add_argument("--rounds", type=int, default=3)

@@ -176,7 +176,9 @@ class Params(Section):
         """The data sets that a scored model was trained on, its base's first, and the keys that say so of each."""
         model = self.models.get(name.removesuffix("-gptq"))
         if model is None:
-            return {}
+            base = self.bases.get(name)
+            before = self.datasets_behind(base.base) if isinstance(base, PretrainedBase | ExpandedBase) else {}
+            return {dataset: [f"bases.{name}.base", *keys] for dataset, keys in before.items()}
         stem = f"models.{name.removesuffix('-gptq')}"
         under = [(model.base, f"{stem}.base")] if isinstance(model, BUILT_ON) else []
         if isinstance(model, MergedModel):

@@ -79,6 +79,23 @@ def test_batches_are_of_similar_length():
     assert waste < 0.15 * sum(lengths)
 
 
+def test_without_grouping_batches_are_of_any_length():
+    many = [Example.of([1] * (3 + number * 7 % 40), [1] * (3 + number * 7 % 40)) for number in range(64)]
+    options = {"batch_size": 4, "count": 128, "seed": 3}
+    mixed = Ordered(many, group_by_length=False, **options)
+    lengths = [len(example) for example in mixed]
+    waste = sum(4 * max(lengths[at : at + 4]) - sum(lengths[at : at + 4]) for at in range(0, 128, 4))
+    assert waste > 0.3 * sum(lengths)
+    assert sorted(mixed.order[:64]) == sorted(mixed.order[64:]) == list(range(64))
+    assert mixed.order != Ordered(many, **options).order
+
+
+def test_an_order_that_is_given_is_kept():
+    many = [Example.of([number], [number]) for number in range(5)]
+    given = Ordered(many, batch_size=2, count=99, seed=3, order=[4, 0, 4])
+    assert [example.input_ids.tolist() for example in given] == [[4], [0], [4]]
+
+
 # --- which rows ------------------------------------------------------------------------------------------------
 
 
@@ -145,6 +162,24 @@ def test_lora_is_merged_and_kept_apart(run, tiny_base):
     ids = torch.arange(5, 25).unsqueeze(0)
     torch.testing.assert_close(plain(ids).logits, apart(ids).logits, rtol=1e-4, atol=1e-4)
     assert not any(str(tiny_base).encode() in value for value in contents(out).values())
+
+
+def test_adapters_on_a_model_that_was_made_by_adapters(run, tiny_base, world, tmp_path):
+    """Incremental fine-tuning: the second run starts from the merged weights of the first."""
+    few = {"num_train_epochs": 1.0}
+    first = run("first", settings=LORA, **few)
+    settings = {**LORA, **few, "lora_target_modules": ["q_proj"]}
+    curve = tmp_path / "second.csv"
+    out = tmp_path / "second"
+    sft(base=first, data=world / "train.jsonl", out=out, checkpoints=tmp_path / "c", curve=curve, **settings)
+    base, one, two = (load_file(path / "model.safetensors") for path in (tiny_base, first, out))
+    changed = {name for name in one if not torch.equal(one[name], two[name])}
+    assert {name.split(".")[-2] for name in changed} == {"q_proj"}
+    assert {name.split(".")[-2] for name in base if not torch.equal(base[name], one[name])} == {
+        "q_proj", "v_proj", "down_proj",
+    }  # fmt: skip
+    assert len(load_file(out / "adapter" / "adapter_model.safetensors")) == 2 * 2
+    assert curve.read_text().startswith("step,loss\n1,")
 
 
 def test_gradient_checkpointing_changes_no_byte(run):

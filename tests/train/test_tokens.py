@@ -278,6 +278,29 @@ def test_texts_are_documents_and_eos(tokenizer, tmp_path):
         tokenised(rows, tokenizer, TEXT, tmp_path / "tokens")
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a.txt", "猫\n狗".encode("gb18030"), r"a\.txt:1: not UTF-8"),
+        ("a.jsonl", b'{"text": "a"}\n{"text": "\\ud83d"}\n', r"a\.jsonl, row 2: half a character"),
+        ("a.jsonl", b'{"text": "a"}\n{"text": ["b"]}\n', r"a\.jsonl, row 2: `text` must be text, found \['b'\]"),
+        ("a.jsonl", b'{"text": "a"\n', r"a\.jsonl:1: not JSON"),
+    ],
+)
+def test_texts_that_cannot_be_read_are_named(tokenizer, tmp_path, name, content, message):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(InputError, match=message):
+        tokenised(tmp_path / name, tokenizer, TEXT, tmp_path / "tokens")
+    assert folders(tmp_path / "tokens") == []
+
+
+def test_half_a_character_in_a_turn_is_named(tokenizer, tmp_path):
+    bad = tmp_path / "bad.jsonl"
+    bad.write_text(json.dumps(talk("a", "b\ud83d")) + "\n")
+    with pytest.raises(InputError, match=r"bad\.jsonl, row 1: half a character"):
+        tokenised(bad, tokenizer, "belle", tmp_path / "tokens")
+
+
 def test_rows_without_any_label_are_known(tokenizer, tmp_path, monkeypatch):
     monkeypatch.setattr(tokens, "CHUNK", 2)
     data = tmp_path / "rows.jsonl"

@@ -67,7 +67,10 @@ def finish(
             expected = folder.count(whole)
             folder.save(lora.merge(whole, unfinished / "adapter"), tokenizer, unfinished)
         else:
-            weights = {name: tensor.to(dtype) for name, tensor in weights.items()}
+            cast: dict[int, torch.Tensor] = {}  # what is tied stays one tensor
+            for tensor in weights.values():
+                cast.setdefault(tensor.data_ptr(), tensor.to(dtype))
+            weights = {name: cast[tensor.data_ptr()] for name, tensor in weights.items()}
             folder.save(model.to(dtype), tokenizer, unfinished, weights)
         if (base / "tokenizer.model").is_file():
             shutil.copyfile(base / "tokenizer.model", unfinished / "tokenizer.model")

@@ -33,8 +33,8 @@ from transformers import PreTrainedTokenizerBase
 from xxhash import xxh3_128
 
 from belle import jsonl, prompts, records
-from belle.errors import InputError
-from belle.files import atomic_file, open_input, require_file, sha256_of, temporary_name
+from belle.errors import InputError, shown
+from belle.files import atomic_file, decoded, open_input, require_file, sha256_of, temporary_name
 from belle.prompts import prompt
 from belle.records import turns
 
@@ -155,31 +155,45 @@ def _lines(data: Path) -> int:
 
 def _conversations(data: Path, prompt_format: str) -> Iterator[tuple[str, Segments]]:
     for number, row in enumerate(jsonl.read(data, "training rows"), 1):
-        talk = turns(row, f"{data}, row {number}")
-        yield (
-            str(row.get("id", number)),
-            [(prompt(turn.text, prompt_format), False) if turn.role == "human" else (turn.text, True) for turn in talk],
-        )
+        where = f"{data}, row {number}"
+        segments = []
+        for turn in turns(row, where):
+            text = _whole(turn.text, where)
+            segments.append((prompt(text, prompt_format), False) if turn.role == "human" else (text, True))
+        yield str(row.get("id", number)), segments
 
 
 def _documents(data: Path) -> Iterator[tuple[str, Segments]]:
-    if data.suffix == ".jsonl":
-        for number, row in enumerate(jsonl.read(data, "text"), 1):
-            text = row.get("text")
-            if not isinstance(text, str):
-                raise InputError(
-                    "`text` must be text",
-                    where=f"{data}, row {number}",
-                    cause="rows of conversations, or another schema",
-                    fix='give every row a "text"',
-                )
-            if text.strip():
-                yield str(row.get("id", number)), [(text, True)]
+    if data.suffix != ".jsonl":
+        with open_input(data, "text") as file:
+            for number, line in jsonl.lines(file, str(data)):
+                yield str(number), [(decoded(line, f"{data}:{number}").rstrip("\r\n"), True)]
         return
-    with open(data, encoding="utf-8") as file:
-        for number, line in enumerate(file, 1):
-            if line.strip():
-                yield str(number), [(line.rstrip("\n"), True)]
+    for number, row in enumerate(jsonl.read(data, "text"), 1):
+        text, where = row.get("text"), f"{data}, row {number}"
+        if not isinstance(text, str):
+            raise InputError(
+                f"`text` must be text, found {shown(text)}",
+                where=where,
+                cause="rows of conversations, or another schema",
+                fix='give every row a "text"',
+            )
+        if text.strip():
+            yield str(row.get("id", number)), [(_whole(text, where), True)]
+
+
+def _whole(text: str, where: str) -> str:
+    """``text`` if no character in it is half a pair, which no tokenizer takes."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise InputError(
+            f"half a character, {text[error.start]!r} at {error.start}",
+            where=where,
+            cause="a text that was cut between the two halves of an emoji",
+            fix="write that text again",
+        ) from None
+    return text
 
 
 def _write(folder: Path, rows: Iterable[tuple[str, Segments]], tokenizer: PreTrainedTokenizerBase, lines: int) -> None:
