@@ -23,6 +23,7 @@ rule sft:
         data=registry.path(
             "data/clean/{dataset}.jsonl", dataset="models.{model}.dataset"
         ),
+        deepspeed=registry.given(params.deepspeed_of),
     output:
         directory("models/{model}"),
     log:

@@ -48,7 +48,7 @@ def in_processes(args: Arguments) -> bool:
         Whether that was done; False in each of those processes, in one that torchrun or the like has started, and
         where one process on the CPU is all that is asked for: the stage then trains here.
     """
-    processes = args.gpus or args.devices
+    processes = args.gpus or getattr(args, "devices", 1)
     if "LOCAL_RANK" not in os.environ and (args.gpus or processes > 1):
         from belle.files import discard_temporaries
         from belle.train.launch import HERE, Place, launch, places_of
