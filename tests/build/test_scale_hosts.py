@@ -150,7 +150,7 @@ def test_a_killed_worker_ends_the_run_on_both_hosts_and_the_next_one_resumes(ove
     reading.join()
     lines = [line for line in said[0].splitlines() if line.startswith(("belle sft:", "  likely", "  what to do"))]
     assert lines == [
-        f"belle sft: sft: process {rank} on {victim} was ended by SIGKILL; the others were ended with it",
+        f"belle sft: process {rank} on {victim} was ended by SIGKILL; the others were ended with it",
         "  likely cause: the system, for want of memory, or somebody's kill -9",
         "  what to do:   run again: training goes on from its last checkpoint",
     ]

@@ -263,6 +263,19 @@ def test_a_second_host_that_does_not_reach_the_first_says_so():
         start(["true"], places=[Place("a", 1), Place("b", 1)], remote="env", master_address="255.255.255.255")
 
 
+def test_gpus_that_are_not_there_are_named(world, tiny_base, tmp_path):
+    torch = pytest.importorskip("torch")
+    if torch.cuda.device_count() >= 2:
+        pytest.skip("this machine has two GPUs: they would be used")
+    words = command(world, tiny_base, tmp_path, "gpus", TEN_ROWS)
+    words = [words[0], "-m", "belle.cli", *words[3:], "--gpus", "2"]
+    ended = subprocess.run(words, cwd=tmp_path, env=variables(), capture_output=True, text=True)
+    assert ended.returncode == 2
+    assert f"where PyTorch sees {torch.cuda.device_count()}" in ended.stderr
+    assert "Traceback" not in ended.stderr
+    assert ended.stderr.count("is asked for on") == 1
+
+
 # --- batches and hosts ------------------------------------------------------------------------------------------
 
 
