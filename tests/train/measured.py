@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 import torch
-from transformers import LlamaConfig, LlamaForCausalLM
+from transformers import BloomConfig, BloomForCausalLM, LlamaConfig, LlamaForCausalLM
 
 from belle.train import lora, trainer
 from belle.train.batches import Example
@@ -38,14 +38,22 @@ def main(out: str, settings: dict) -> None:
         cpu=True, **run,
     )  # fmt: skip
     shape = settings["shape"]
-    model = LlamaForCausalLM(
-        LlamaConfig(
-            vocab_size=shape["vocabulary"], hidden_size=shape["hidden"], intermediate_size=shape["intermediate"],
-            num_hidden_layers=shape["layers"], num_attention_heads=shape["heads"],
-            num_key_value_heads=shape["kv_heads"], max_position_embeddings=settings["length"],
-            tie_word_embeddings=shape["tied"], dtype=torch.float32,
-        )
-    )  # fmt: skip
+    if shape.get("kind") == "bloom":
+        model = BloomForCausalLM(
+            BloomConfig(
+                vocab_size=shape["vocabulary"], hidden_size=shape["hidden"], n_layer=shape["layers"],
+                n_head=shape["heads"], dtype=torch.float32,
+            )
+        )  # fmt: skip
+    else:
+        model = LlamaForCausalLM(
+            LlamaConfig(
+                vocab_size=shape["vocabulary"], hidden_size=shape["hidden"], intermediate_size=shape["intermediate"],
+                num_hidden_layers=shape["layers"], num_attention_heads=shape["heads"],
+                num_key_value_heads=shape["kv_heads"], max_position_embeddings=settings["length"],
+                tie_word_embeddings=shape["tied"], dtype=torch.float32,
+            )
+        )  # fmt: skip
     if settings["lora_r"]:
         modules = tuple(settings["lora_target_modules"])
         model = lora.attach(model, lora.Adapters(settings["lora_r"], 16, settings["lora_dropout"], modules))

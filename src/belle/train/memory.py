@@ -171,8 +171,8 @@ def layer_activations(shape: Shape, run: Run) -> float:
     mixed = e == HALF
     if shape.kind == "bloom":
         norms = 2 * (h + h) * e  # its input and its output
-        attention = (3 * h + h) * e + shape.heads * run.length * (2 * e + FLOAT)  # scores, softmax in float32 and cast
-        return run.tokens * (norms + attention + 2 * f * e + (h * e))
+        probabilities = shape.heads * run.length * (FLOAT + (e if mixed else 0))  # softmax in float32, and cast
+        return run.tokens * (norms + 4 * h * e + probabilities + 2 * f * e)
     if not run.lora_modules:
         norms = 2 * (FLOAT * h + e * h + e * h)  # the input is squared in float32
         return run.tokens * (norms + e * (2 * h + 2 * kv + 4 * f))
@@ -190,7 +190,8 @@ def layer_activations(shape: Shape, run: Run) -> float:
 
 def _layer_transient(shape: Shape, run: Run) -> float:
     """Gradients of activations that stand at once while one layer goes backward."""
-    return run.tokens * _number(run) * (2 * shape.intermediate + shape.hidden)
+    scores = shape.heads * run.length * (FLOAT + _number(run)) if shape.kind == "bloom" else 0
+    return run.tokens * (scores + _number(run) * (2 * shape.intermediate + shape.hidden))
 
 
 def logits_bytes(shape: Shape, run: Run) -> float:
