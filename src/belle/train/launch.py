@@ -206,7 +206,7 @@ def _answer(
 ) -> dict[str, Any]:
     """The next thing that a host says, which must not be that it has gone."""
     try:
-        _, message = said.get(timeout=START_S)
+        member, message = said.get(timeout=START_S)  # or an earlier one, which has gone meanwhile
     except queue.Empty:
         message = None
     if message is None:
