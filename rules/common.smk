@@ -27,12 +27,12 @@ try:
         params, values = load_overridden(
             checkout.path("params.yaml"), checkout.overrides, checkout.relative
         )
+    needs = Needs(params)
 except InputError as error:
     print(f"belle: {error}", file=sys.stderr, flush=True)
     sys.exit(error.exit_status)
 
 registry = Registry(values)
-needs = Needs(params)
 install(
     workflow,
     list(STAGES),

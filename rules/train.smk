@@ -24,6 +24,7 @@ rule sft:
         data=registry.path(
             "data/clean/{dataset}.jsonl", dataset="models.{model}.dataset"
         ),
+        deepspeed=registry.given(params.deepspeed_of),
     output:
         model=directory("models/{model}"),
         curve="results/training/{model}.csv",

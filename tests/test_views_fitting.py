@@ -8,7 +8,7 @@ import pytest
 from belle.config import load
 from belle.errors import InputError
 from belle.needs import Needs
-from belle.views.fitting import gpus_here, misfits, sentence
+from belle.views.fitting import gpus_here, misfits, sentence, too_few
 from belle.views.interval import Interval
 
 ROOT = Path(__file__).parents[1]
@@ -86,6 +86,12 @@ def test_gpus_on_other_hosts_are_not_looked_for_here(machine, tmp_path):
     launch = needs.params.launch.model_copy(update={"hostfile": str(hosts)})
     over_two = Needs(needs.params.model_copy(update={"launch": launch}))
     assert over_two.sft_gpus(Wildcards) == 4
+    assert too_few("belle-7b", over_two) == []
     hosts.write_text("a slots=4\n")
-    with pytest.raises(InputError, match="8 processes for 4 slots"):
-        over_two.sft_gpus(Wildcards)
+    (found,) = [str(item) for item in too_few("belle-7b", Needs(over_two.params))]
+    assert "GPUs for models/belle-7b: needs 8 on all hosts together" in found
+    assert "has 4 slots on 1 host(s)" in found
+    assert "write `gpus: 4`" in found
+    hosts.write_text("a 4\n")
+    with pytest.raises(InputError, match="'a 4' is no line `NAME slots=NUMBER`"):
+        Needs(over_two.params)

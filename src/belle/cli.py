@@ -113,7 +113,7 @@ def main(argv: list[str] | None = None) -> int:
         with as_stage(args.command):
             # here, so that no stage's fingerprint reaches what no result depends on
             if args.command in STAGES:
-                args.pace, args.launch = pace(), launch()
+                args.pace, args.launch = pace(), launch  # the latter is asked by few
                 args.words = sys.argv[1:] if argv is None else argv
             if args.command in ASKING:
                 args.budget = budget()

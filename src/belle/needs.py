@@ -30,7 +30,7 @@ from belle.entries import (
 from belle.params import Params, width
 from belle.settings import Dpo, Ppo, Reward
 from belle.train.estimate import peak_of, settings_of
-from belle.train.launch import places_of, shares
+from belle.train.launch import places_of
 from belle.train.memory import Shape, shape_of
 
 WEIGHTS, GRADIENTS, OPTIMIZER = 2, 2, 12
@@ -56,10 +56,16 @@ def _paid(base_url: str) -> int:
 
 
 class Needs:
-    """Resources of stages as functions of the rule's wildcards, in GB of 10⁹ bytes."""
+    """Resources of stages as functions of the rule's wildcards, in GB of 10⁹ bytes.
+
+    Raises:
+        InputError: ``launch.hostfile`` is no hostfile.
+    """
 
     def __init__(self, params: Params) -> None:
         self.params = params
+        hostfile = params.launch.hostfile
+        self.places = places_of(Path(hostfile)) if hostfile else []
 
     def _billions(self, name: str) -> float:
         """Parameters of the base under a model, in billions; 0 in the tiny world."""
@@ -83,9 +89,12 @@ class Needs:
         return self.params.base[entry.base].threads if isinstance(entry, ScratchBase) else 1
 
     def sft_threads(self, wildcards: Any) -> int:
-        """Threads of fine-tuning, as its recipe says."""
+        """Threads of fine-tuning, as its recipe says; on a CPU of all its processes."""
         entry = self.params.models[wildcards.model]
-        return self.params.sft[entry.sft].threads if isinstance(entry, TrainedModel) else 1
+        if not isinstance(entry, TrainedModel):
+            return 1
+        recipe = self.params.sft[entry.sft]
+        return recipe.threads * (1 if entry.gpus else recipe.devices)
 
     def gptq_threads(self, wildcards: Any) -> int:
         """Threads of quantising."""
@@ -100,16 +109,16 @@ class Needs:
         return self.sft_gpus(wildcards) or None
 
     def sft_mem_mb(self, wildcards: Any) -> int:
-        """Main memory of fine-tuning: each GPU has a process, and each loads the model."""
-        return self.mem_mb(wildcards) * max(1, self.sft_gpus(wildcards))
+        """Main memory of fine-tuning on a host: each GPU has a process that loads the model, and what is offloaded."""
+        trained = self.training(wildcards.model)
+        a_process = PROCESS_MB + round(peak_of(*trained).host / 1e6) if trained else self.mem_mb(wildcards)
+        return a_process * max(1, self.sft_gpus(wildcards))
 
     def sft_gpus(self, wildcards: Any) -> int:
         """GPUs that fine-tuning takes on one host, of those of a hostfile the one that it takes most of."""
         entry = self.params.models[wildcards.model]
         gpus = entry.gpus if isinstance(entry, TrainedModel) else 0
-        if not gpus or not self.params.launch.hostfile:
-            return gpus
-        return max(place.slots for place in shares(places_of(Path(self.params.launch.hostfile)), gpus))
+        return min(gpus, max(place.slots for place in self.places)) if self.places else gpus
 
     def training(self, model: str) -> tuple[dict[str, Any], Shape, int] | None:
         """Settings, shape and GPUs of a full-scale fine-tuning; None for any other model."""

@@ -216,6 +216,12 @@ class Params(Section):
             return [(entry.path, [chosen_by, f"pairs.{name}.path"])]
         return [(f"data/pairs/{name}.jsonl", [chosen_by])]
 
+    def deepspeed_of(self, wildcards: Any) -> list[tuple[str, list[str]]]:
+        """The DeepSpeed settings that a model is trained with, if any, and the keys of params.yaml that chose them."""
+        model = self.models[wildcards.model]
+        path = self.sft[model.sft].deepspeed if isinstance(model, TrainedModel) else ""
+        return [(path, [f"models.{wildcards.model}.sft"])] if path else []
+
     def default_artifacts(self) -> list[str]:
         """What the default tables rest on. Tables stand in git, so in a fresh clone they would not ask for it."""
         rows = [

@@ -49,19 +49,19 @@ def in_processes(args: Arguments) -> bool:
         Whether that was done; False in each of those processes, in one that torchrun or the like has started, and
         where one process on the CPU is all that is asked for: the stage then trains here.
     """
-    processes = args.gpus or args.devices
+    processes = args.gpus or getattr(args, "devices", 1)
     if "LOCAL_RANK" not in os.environ and (args.gpus or processes > 1):
         from belle.files import discard_temporaries
         from belle.train.launch import HERE, Place, launch, places_of
 
-        hosts = args.launch.hostfile
+        where = args.launch()
         try:
             launch(
                 [sys.executable, "-m", "belle.cli", *args.words], processes,
-                places=places_of(Path(hosts)) if hosts else [Place(HERE, processes)],
-                remote=args.launch.remote, master_address=args.launch.master_address,
+                places=places_of(Path(where.hostfile)) if where.hostfile else [Place(HERE, processes)],
+                remote=where.remote, master_address=where.master_address,
                 environment={name: value for name, value in os.environ.items() if not name.startswith("DVC_")},
-                what=args.command,
+                what="",
             )  # fmt: skip
         finally:
             discard_temporaries(args.out)
@@ -321,8 +321,11 @@ def sft(args: Arguments) -> None:
     from belle.train.launch import reporting
 
     with reporting(os.environ.get("BELLE_FAULT", "")):
+        from belle.train.scale import require_gpu
         from belle.train.sft import sft
 
+        if args.gpus:
+            require_gpu(int(os.environ["LOCAL_RANK"]))
         sft(
             base=args.base, data=args.data, out=args.out, checkpoints=args.checkpoints,
             tokens=args.tokens, curve=args.curve,

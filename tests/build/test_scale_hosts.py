@@ -22,7 +22,8 @@ from conftest import SFT
 ROOT = Path(__file__).parents[2]
 PROFILE = ROOT / "profiles" / "deepspeed" / "zero2.json"
 RECORDED = ROOT / "tests" / "train" / "recorded.py"
-HOSTS = {"belle-a": "10.187.3.1", "belle-b": "10.187.3.2"}
+HOSTS = {f"belle-a-{os.getpid()}": "10.187.3.1", f"belle-b-{os.getpid()}": "10.187.3.2"}
+FIRST, SECOND = HOSTS
 SETTINGS = {**SFT, "per_device_train_batch_size": 5, "gradient_accumulation_steps": 2, "num_train_epochs": 12.0,
             "lora_dropout": 0.0, "deepspeed": str(PROFILE)}  # fmt: skip
 """58 steps of 10 rows, over two hosts of 5."""
@@ -34,7 +35,7 @@ def ip(*words: str) -> None:
 
 @pytest.fixture(scope="module")
 def hosts() -> Iterator[dict[str, str]]:
-    """Two namespaces that see each other over one cable and nothing else, not even themselves as localhost."""
+    """Two namespaces that see each other over one cable, and nothing else."""
     pytest.importorskip("deepspeed", reason="needs deepspeed (pip install belle[deepspeed])")
     if shutil.which("ip") is None:
         pytest.skip("needs the program ip (Debian: iproute2)")
@@ -48,10 +49,11 @@ def hosts() -> Iterator[dict[str, str]]:
             except subprocess.CalledProcessError as error:
                 pytest.skip(f"this root may make no network namespace: {error.stderr.strip()}")
             made.append(name)
-        ip("link", "add", "cable-a", "netns", "belle-a", "type", "veth", "peer", "name", "cable-b", "netns", "belle-b")
+        ip("link", "add", "cable-a", "netns", FIRST, "type", "veth", "peer", "name", "cable-b", "netns", SECOND)
         for (name, address), cable in zip(HOSTS.items(), ("cable-a", "cable-b"), strict=True):
             ip("-n", name, "addr", "add", f"{address}/24", "dev", cable)
             ip("-n", name, "link", "set", cable, "up")
+            ip("-n", name, "link", "set", "lo", "up")
         yield HOSTS
     finally:
         for name in made:
@@ -68,7 +70,7 @@ def home(tmp_path_factory, world, tiny_base) -> Path:
         ('  hostfile: "" ', "  hostfile: hosts "),
         ("  remote: ssh -o BatchMode=yes -o ServerAliveInterval=5 -o ServerAliveCountMax=3 {host} ",
          "  remote: ip netns exec {host} "),
-        ('  master_address: "" ', f"  master_address: {HOSTS['belle-a']} "),
+        ('  master_address: "" ', f"  master_address: {HOSTS[FIRST]} "),
         ("  save_steps: 200 ", "  save_steps: 10 "),
     ):  # fmt: skip
         assert text.count(before) == 1, before
@@ -130,7 +132,7 @@ def test_two_hosts_have_the_losses_of_one_process(over_two_hosts, home):
     assert over_two_hosts[:10] == pytest.approx(losses(home, "alone")[:10], rel=1e-5)
 
 
-@pytest.mark.parametrize("victim", ["belle-a", "belle-b"])
+@pytest.mark.parametrize("victim", [FIRST, SECOND], ids=["the first", "the second"])
 def test_a_killed_worker_ends_the_run_on_both_hosts_and_the_next_one_resumes(over_two_hosts, home, victim):
     name, rank = f"killed-{victim}", list(HOSTS).index(victim)
     settings = {**SETTINGS, "devices": 2, "gradient_accumulation_steps": 1}
@@ -150,7 +152,7 @@ def test_a_killed_worker_ends_the_run_on_both_hosts_and_the_next_one_resumes(ove
     reading.join()
     lines = [line for line in said[0].splitlines() if line.startswith(("belle sft:", "  likely", "  what to do"))]
     assert lines == [
-        f"belle sft: sft: process {rank} on {victim} was ended by SIGKILL; the others were ended with it",
+        f"belle sft: process {rank} on {victim} was ended by SIGKILL; the others were ended with it",
         "  likely cause: the system, for want of memory, or somebody's kill -9",
         "  what to do:   run again: training goes on from its last checkpoint",
     ]

@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 
 from belle import jsonl
 from belle.build.registry import as_dvc_writes
+from belle.config import load
 from belle.errors import BelleError, InputError
 from belle.train import launch as launching
 from belle.train.batches import Example
@@ -263,6 +264,19 @@ def test_a_second_host_that_does_not_reach_the_first_says_so():
         start(["true"], places=[Place("a", 1), Place("b", 1)], remote="env", master_address="255.255.255.255")
 
 
+def test_gpus_that_are_not_there_are_named(world, tiny_base, tmp_path):
+    torch = pytest.importorskip("torch")
+    if torch.cuda.device_count() >= 2:
+        pytest.skip("this machine has two GPUs: they would be used")
+    words = command(world, tiny_base, tmp_path, "gpus", TEN_ROWS)
+    words = [words[0], "-m", "belle.cli", *words[3:], "--gpus", "2"]
+    ended = subprocess.run(words, cwd=tmp_path, env=variables(), capture_output=True, text=True)
+    assert ended.returncode == 2
+    assert f"where PyTorch sees {torch.cuda.device_count()}" in ended.stderr
+    assert "Traceback" not in ended.stderr
+    assert ended.stderr.count("is asked for on") == 1
+
+
 # --- batches and hosts ------------------------------------------------------------------------------------------
 
 
@@ -291,6 +305,24 @@ class Block:
     """As rows are packed together."""
 
     rows: tuple[Example, ...]
+
+
+@pytest.mark.parametrize(("gpus", "refused"), [(4, False), (16, False), (6, True), (64, True)])
+def test_a_number_of_gpus_that_cannot_keep_the_batch_is_refused_when_params_yaml_is_read(tmp_path, gpus, refused):
+    text = (PROFILES.parents[1] / "params.yaml").read_text(encoding="utf-8")
+    begin = text.index("\n  belle-7b:")
+    path = tmp_path / "params.yaml"
+    path.write_text(text[:begin] + text[begin:].replace("gpus: 8", f"gpus: {gpus}", 1), encoding="utf-8")
+    if not refused:
+        assert load(path).models["belle-7b"].gpus == gpus
+        return
+    with pytest.raises(InputError) as caught:
+        load(path)
+    assert (
+        f"models.belle-7b.gpus: sft.belle-7b has a global batch of 64 rows, no multiple of the {2 * gpus} that {gpus} "
+        "GPUs take at once; choose a number that divides 32"
+    ) in str(caught.value)
+    assert "nothing was started" in str(caught.value)
 
 
 def rows(count: int) -> list[Example]:

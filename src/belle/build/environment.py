@@ -64,6 +64,8 @@ VISIBLE = (
     Variable("BELLE_*", "the build's own bookkeeping"),
     Variable("CUDA_VISIBLE_DEVICES CUDA_DEVICE_ORDER HIP_VISIBLE_DEVICES ROCR_VISIBLE_DEVICES NVIDIA_VISIBLE_DEVICES "
              "NVIDIA_DRIVER_CAPABILITIES", "which GPUs a cluster has given", COMPUTING),
+    Variable("LOCAL_RANK WORLD_SIZE", "a process's place among those that train together, by whoever started them",
+             COMPUTING),
     Variable("CUDA_HOME CUDA_PATH", "the compiler of GPU kernels", COMPUTING),
     Variable("HTTP_PROXY HTTPS_PROXY ALL_PROXY NO_PROXY http_proxy https_proxy all_proxy no_proxy "
              "SSL_CERT_FILE SSL_CERT_DIR REQUESTS_CA_BUNDLE CURL_CA_BUNDLE", "how to get out of this network",

@@ -152,7 +152,7 @@ def launch(
         remote: The command that starts another one on a host, with ``{host}`` for its name.
         master_address: The address of the first host that the others reach it by; empty for its name.
         environment: All variables that a process sees, but for its place among the others.
-        what: The stage, for messages.
+        what: What is launched, put in front of messages; may be empty.
 
     Raises:
         InputError: the hosts cannot take so many, or do not reach each other; or a process refused what it was given.
@@ -206,7 +206,7 @@ def _answer(
 ) -> dict[str, Any]:
     """The next thing that a host says, which must not be that it has gone."""
     try:
-        _, message = said.get(timeout=START_S)
+        member, message = said.get(timeout=START_S)  # or an earlier one, which has gone meanwhile
     except queue.Empty:
         message = None
     if message is None:

@@ -171,8 +171,8 @@ def layer_activations(shape: Shape, run: Run) -> float:
     mixed = e == HALF
     if shape.kind == "bloom":
         norms = 2 * (h + h) * e  # its input and its output
-        attention = (3 * h + h) * e + shape.heads * run.length * (2 * e + FLOAT)  # scores, softmax in float32 and cast
-        return run.tokens * (norms + attention + 2 * f * e + (h * e))
+        probabilities = shape.heads * run.length * (FLOAT + (e if mixed else 0))  # softmax in float32, and cast
+        return run.tokens * (norms + 4 * h * e + probabilities + 2 * f * e)
     if not run.lora_modules:
         norms = 2 * (FLOAT * h + e * h + e * h)  # the input is squared in float32
         return run.tokens * (norms + e * (2 * h + 2 * kv + 4 * f))
@@ -190,7 +190,8 @@ def layer_activations(shape: Shape, run: Run) -> float:
 
 def _layer_transient(shape: Shape, run: Run) -> float:
     """Gradients of activations that stand at once while one layer goes backward."""
-    return run.tokens * _number(run) * (2 * shape.intermediate + shape.hidden)
+    scores = shape.heads * run.length * (FLOAT + _number(run)) if shape.kind == "bloom" else 0
+    return run.tokens * (scores + _number(run) * (2 * shape.intermediate + shape.hidden))
 
 
 def logits_bytes(shape: Shape, run: Run) -> float:
@@ -214,13 +215,15 @@ def memory(shape: Shape, run: Run, parameters: float = 0.0) -> Memory:
     split = run.processes if run.stage else 1
     weights = by_base + adapters * adapter_width
     trained_width = adapter_width if run.lora_modules else width
-    sent = min(run.bucket, trained) * trained_width * (2 if run.overlap else 1)
+    # A GPU gives a bucket whole; main memory gives the pages that are written, once gradients are there.
+    sent = run.bucket * trained_width * (2 if run.overlap else 1) if run.gpu else 0.0
+    written = 0.0 if run.gpu or not run.stage else min(run.bucket, trained) * trained_width
     buffers = 0.0
     if run.stage:
         master = FLOAT * trained / split
         optimizer = master + MOMENTS * FLOAT * trained / split
         gradients, buffers = trained_width * trained / split, sent
-        step = gradients + FLOAT * trained / split  # the gradients once more, flat and in float32
+        step = gradients + FLOAT * trained / split  # once more, flat and in float32
     else:
         optimizer = MOMENTS * FLOAT * trained
         gradients, step = trained_width * trained, trained_width * trained
@@ -231,7 +234,7 @@ def memory(shape: Shape, run: Run, parameters: float = 0.0) -> Memory:
     host = by_base
     if run.offload_optimizer:
         host += optimizer + gradients
-        optimizer, step = 0.0, min(step, sent)
+        optimizer, step = 0.0, 0.0
         gradients = 0.0
     if run.offload_weights:
         host += weights
@@ -249,13 +252,14 @@ def memory(shape: Shape, run: Run, parameters: float = 0.0) -> Memory:
         ends += HALF * base  # weights cast for each matrix product, and kept for its backward
     logits = logits_bytes(shape, run)
     resident = weights + optimizer + buffers
-    before = gradients if run.accumulates or run.stage == 2 else 0.0
+    before = gradients if run.accumulates else 0.0
     head = 0.0 if run.lora_modules else shape.embedding * trained_width
     phases = {
         "loss": (before, at_loss + ends, logits),
         "head": (before + head, at_loss + ends, logits / 3),
         "layer": (before + head, in_layer + ends, 0.0),
-        "step": (max(gradients, step), 0.0, 0.0),
+        "gradients": (gradients + written, 0.0, 0.0),
+        "step": (step, 0.0, 0.0),
     }
     held, activations, of_logits = max(phases.values(), key=sum)
     coming = held + activations + of_logits

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Sequence
 from dataclasses import fields, is_dataclass, replace
 from typing import Any, Generic, TypeVar
@@ -77,6 +78,23 @@ def emptied(item: Any) -> Any:
     if "rows" in names and item.rows:
         return replace(item, rows=(emptied(item.rows[0]),))
     return None
+
+
+def require_gpu(local_rank: int) -> None:
+    """Hold this host to the GPU that a process of it is to use.
+
+    Raises:
+        InputError: PyTorch sees fewer.
+    """
+    here = torch.cuda.device_count()
+    if local_rank >= here:
+        raise InputError(
+            f"GPU {local_rank + 1} is asked for on {socket.gethostname()}, where PyTorch sees {here}",
+            where="sft.gpus",
+            cause="`gpus:` or the hostfile's `slots=` counts more than there are, CUDA_VISIBLE_DEVICES hides some, or "
+            "PyTorch was built for CPUs",
+            fix="write as many as there are: the global batch stays as it is where it divides",
+        )
 
 
 def by_gloo_alone() -> None:

@@ -34,8 +34,22 @@ def shortages(dag: Any, params: Params, ledger: Path) -> list[Shortage]:
     jobs = [job for job in dag.needrun_jobs() if job.rule.name == "sft" and job.resources.get("gpus", 0)]
     if not jobs or not dag.workflow.local_exec:
         return found
-    here = gpus_here()
-    return found + [item for job in jobs for item in misfits(job.wildcards.model, Needs(params), here)]
+    here, needs = gpus_here(), Needs(params)
+    for job in jobs:
+        found += [*too_few(job.wildcards.model, needs), *misfits(job.wildcards.model, needs, here)]
+    return found
+
+
+def too_few(model: str, needs: Needs) -> list[Shortage]:
+    """What the hosts of a hostfile lack in number for one training."""
+    room, trained = sum(place.slots for place in needs.places), needs.training(model)
+    if not needs.places or trained is None or trained[2] <= room:
+        return []
+    return [
+        Shortage(f"GPUs for models/{model}", f"{trained[2]} on all hosts together",
+                 f"{needs.params.launch.hostfile} has {room} slots on {len(needs.places)} host(s)",
+                 f"add hosts, or write `gpus: {room}`: the global batch stays as it is where it divides")
+    ]  # fmt: skip
 
 
 def misfits(model: str, needs: Needs, here: list[Gpu]) -> list[Shortage]:
