@@ -1,7 +1,7 @@
 """Kill trainings by preferences with SIGKILL at random steps and start them again: the bytes of a straight run.
 
-``python -m trials.preferences --kills 20 --out docs/trials/preferences.md``. For each kind (see ``KINDS``) a tiny model is
-trained once without a kill, and once in a process that is killed after each of 20 random steps and started again each
+``python -m trials.preferences --kills 20 --out docs/trials/preferences.md``. For each kind (see ``KINDS``) a tiny model
+is trained once without a kill, and once in a process that is killed after each of 20 random steps and started again each
 time. Every file of the model's folder and its report, and the loss or score of every step, must then be equal in bytes.
 """
 
@@ -185,8 +185,8 @@ def main() -> None:
     lines = [
         "# Trainings by preferences, killed and resumed",
         "",
-        f"`python -m trials.preferences --kills {args.kills} --seed {args.seed}`: killed with SIGKILL after random steps,",
-        "then started again; compared in bytes with a run that was not.",
+        f"`python -m trials.preferences --kills {args.kills} --seed {args.seed}`: killed with SIGKILL",
+        "after random steps, then started again; compared in bytes with a run that was not.",
         "",
         "| kind | steps | killed after | steps done again | files that differ | seconds |",
         "|---|--:|---|--:|---|--:|",
