@@ -2,7 +2,8 @@
 
 ``python -m trials.preferences --kills 20 --out docs/trials/preferences.md``. For each kind (see ``KINDS``) a tiny model
 is trained once without a kill, and once in a process that is killed after each of 20 random steps and started again
-each time. Every file of the model's folder and its report, and the loss or score of every step, must then be equal in bytes.
+each time. Every file of the model's folder and its report, and the loss or score of every step, must then be equal in
+bytes.
 """
 
 from __future__ import annotations
