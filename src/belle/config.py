@@ -228,7 +228,15 @@ def load_overridden(path: Path, overrides: dict[str, Any], checkout: str) -> tup
         InputError: values refused, all in one message.
     """
     raw = strict_yaml.load(path)
-    for section, field in (("datasets", "seeds"), ("datasets", "path"), ("evals", "path"), ("sft", "deepspeed")):
+    for section, field in (
+        ("datasets", "seeds"),
+        ("datasets", "path"),
+        ("evals", "path"),
+        ("sft", "deepspeed"),
+        ("pairs", "path"),
+        ("reward", "deepspeed"),
+        ("dpo", "deepspeed"),
+    ):
         for entry in raw[section].values():
             if _of_checkout(path.parent, entry.get(field), set(raw["evalset"])):
                 entry[field] = f"{checkout}/{entry[field]}"
