@@ -333,6 +333,9 @@ def load_overridden(path: Path, overrides: dict[str, Any], checkout: str) -> tup
         ("weighers", "reference"),
         ("sft", "deepspeed"),
         ("pretrain", "deepspeed"),
+        ("pairs", "path"),
+        ("reward", "deepspeed"),
+        ("dpo", "deepspeed"),
     ):
         for entry in raw[section].values():
             if _of_checkout(path.parent, entry.get(field), set(raw["evalset"])):

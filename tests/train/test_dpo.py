@@ -159,7 +159,7 @@ def test_lora_is_merged_kept_apart_and_starts_at_the_base(tiny_model, data, tmp_
 @pytest.mark.parametrize("kind", ["full", "lora"])
 def test_a_run_killed_twice_resumes_to_the_bytes_of_a_straight_one(tiny_model, data, tmp_path, kind):
     """Killed once while the base's log-probabilities are computed, and once while it trains."""
-    settings = {**(LORA if kind == "lora" else DPO), "num_train_epochs": 10.0, "save_steps": 10}
+    settings = {**(LORA if kind == "lora" else DPO), "num_train_epochs": 8.0, "save_steps": 10}
     paths = paths_in(tmp_path / "killed", tiny_model, data)
     kept = paths["checkpoints"].with_name("checkpoints-reference")
     assert start_and_kill("dpo", paths, settings, lambda: len(list(kept.rglob("*.json"))) >= 3)

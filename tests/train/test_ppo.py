@@ -366,9 +366,9 @@ def test_lora_is_merged_and_kept_apart(paths):
 
 @pytest.mark.parametrize("kind", ["ppo", "lora"])
 def test_a_killed_run_resumes_to_the_bytes_of_a_straight_one(paths, tmp_path, kind):
-    settings = {**PPO, "steps": 16, "save_steps": 4, **({"lora_r": 4} if kind == "lora" else {})}
+    settings = {**PPO, "steps": 9, "save_steps": 4, **({"lora_r": 4} if kind == "lora" else {})}
     killed = {**paths, "out": tmp_path / "killed", "report": tmp_path / "killed.json", "checkpoints": tmp_path / "k"}
-    for at in (2, 7):
+    for at in (2,) if kind == "lora" else (2, 5):
         assert start_and_kill(
             "ppo", killed, settings, lambda at=at: any(
                 int(path.parent.name.rpartition("-")[2]) >= at for path in killed["checkpoints"].glob(f"*/{COMPLETE}")

@@ -177,7 +177,7 @@ class Reinforcing:
                 if recipe.max_grad_norm:
                     torch.nn.utils.clip_grad_norm_(policy.parameters(), recipe.max_grad_norm)
                 self.optimizer.step()
-                losses.append(float(loss))
+                losses.append(float(loss.detach()))
                 clipped.append(share)
             else:
                 passes += 1

@@ -16,10 +16,13 @@ from belle.views.graph import Step
 from belle.views.interval import Interval, mean_of
 from belle.views.tokens import Known, drawn, endpoint_of, is_teacher
 
-DISTINCT = Interval(0.8, 0.3, 1.0)
-"""The share of drawn answers that are not equal to another to their prompt: each of those is judged once."""
+DISTINCT = Interval(0.75, 0.3, 1.0)
+"""The share of drawn answers that are not equal to another to their prompt: each of those is judged once. The tiny
+world's: 0.72."""
 QUESTION_CHARS = Interval(60, 20, 200)
 """A training prompt, where the rows are not here; the reference answer is taken to be as long as a drawn one."""
+TEACHERS_QUESTION_CHARS, TEACHERS_ANSWER_CHARS = Interval(20, 12, 32), Interval(8, 4, 24)
+"""The same in the tiny world."""
 SAMPLE = 200
 """Requests that the offline teacher is asked in this process, to see how long its verdicts are."""
 
@@ -66,7 +69,10 @@ def prefer(
         bare = "".join(message["content"] for message in todo[0]["messages"])
         fixed = known.prompt_tokens(asked.endpoint, asked.model, "prefer", [bare], 1)
         one = known.prompt_tokens(asked.endpoint, asked.model, "prefer", ["答"], 1)
-        asked.prompt_tokens = (fixed + one * (QUESTION_CHARS + answer + answer)) * asked.calls
+        question = QUESTION_CHARS
+        if is_teacher(asked.endpoint):
+            question, answer = TEACHERS_QUESTION_CHARS, TEACHERS_ANSWER_CHARS
+        asked.prompt_tokens = (fixed + one * (question + answer + answer)) * asked.calls
     if seen := known.measured(asked.endpoint, asked.model, "prefer") or known.measured(
         asked.endpoint, asked.model, "judge"
     ):
