@@ -33,6 +33,7 @@ from belle.entries import (
     RewardModel,
     Table,
     Text,
+    TrainedModel,
     Weigher,
 )  # fmt: skip
 from belle.settings import (
