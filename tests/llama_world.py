@@ -3,6 +3,8 @@
 import io
 import json
 import math
+import subprocess
+import sys
 from pathlib import Path
 
 import sentencepiece
@@ -114,3 +116,35 @@ def forward(p: dict, w: dict[str, torch.Tensor], ids: torch.Tensor) -> torch.Ten
         gate = torch.nn.functional.silu(y @ w[of + "feed_forward.w1.weight"].T)
         x = x + (gate * (y @ w[of + "feed_forward.w3.weight"].T)) @ w[of + "feed_forward.w2.weight"].T
     return norm(x, "norm.weight") @ w["output.weight"].T
+
+
+PEAK = """
+import sys, threading, time
+from pathlib import Path
+import torch
+torch.set_num_threads(1)
+exec(sys.argv[1])  # imports, and what is made before the measure
+x = torch.ones(300, 300) @ torch.ones(300, 300)  # what the first product allocates for good
+def anonymous():
+    with open("/proc/self/status") as file:
+        return next(int(line.split()[1]) * 1024 for line in file if line.startswith("RssAnon"))
+before = peak = anonymous()
+done = False
+def watch():
+    global peak
+    while not done:
+        peak = max(peak, anonymous())
+        time.sleep(0.0005)
+thread = threading.Thread(target=watch)
+thread.start()
+exec(sys.argv[2])
+done = True
+thread.join()
+print(peak - before)
+"""
+
+
+def peak_of(before: str, work: str) -> int:
+    """How many bytes of its own memory a process of its own takes at most for ``work``, after ``before``."""
+    ended = subprocess.run([sys.executable, "-c", PEAK, before, work], capture_output=True, text=True, check=True)
+    return int(ended.stdout.split()[-1])

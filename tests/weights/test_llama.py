@@ -1,6 +1,7 @@
 """Meta's layout to Hugging Face's and back: the same logits, the same tensors, and a cause for every wrong folder."""
 
 import json
+import os
 import pickle
 import shutil
 
@@ -11,7 +12,7 @@ from safetensors.torch import save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from belle.errors import BelleError, InputError
-from belle.weights.convert import convert
+from belle.weights.convert import COPIES, convert
 from belle.weights.digest import digest_of, first_difference
 from belle.weights.tensors import WeightFile
 from belle.weights.unconvert import unconvert
@@ -301,3 +302,18 @@ def test_a_checkpoint_of_tensors_that_is_no_llama(tmp_path):
     save_file({"a": torch.zeros(2)}, tmp_path / "model.safetensors")
     with pytest.raises(InputError, match=r"no config\.json"):
         unconvert(model=tmp_path, out=tmp_path / "out", shards=1)
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/status"), reason="peak memory is read from /proc, which is not here")
+def test_converting_takes_three_of_the_largest_tensor(tmp_path, pieces):
+    p = llama_world.params(dim=1024, n_layers=8, n_heads=8, multiple_of=256)
+    folder = llama_world.write(tmp_path / "meta", p, llama_world.weights(p, 340), 2)
+    shutil.copyfile(pieces, folder / "tokenizer.model")
+    measured = llama_world.peak_of(
+        "from belle.weights.convert import convert",
+        f"convert(source=Path({str(folder)!r}), tokenizer=None, out=Path({str(tmp_path / 'hf')!r}), context_length=64,"
+        " max_shard_gb=5.0)",
+    )
+    largest = 1024 * llama_world.hidden(p) * 4
+    assert sum(path.stat().st_size for path in (tmp_path / "hf").glob("*.safetensors")) > 30 * largest
+    assert largest < measured < (COPIES + 0.75) * largest, (largest, measured)

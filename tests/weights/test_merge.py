@@ -4,8 +4,6 @@ import json
 import os
 import re
 import shutil
-import subprocess
-import sys
 
 import llama_world
 import pytest
@@ -23,7 +21,9 @@ from transformers import (
 )
 
 from belle.errors import BelleError, InputError
-from belle.weights.merge import merge
+from belle.weights.adapter import Adapter
+from belle.weights.hf import HFModel
+from belle.weights.merge import Merge, merge
 
 MERGE = {"dtype": "base", "max_shard_gb": 5.0, "threads": 1}
 LLAMA = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4,
@@ -348,36 +348,6 @@ def test_a_merge_that_overflows_float16(tmp_path, pieces):
     assert "float16 cannot hold" in message
 
 
-PEAK = """
-import sys, threading, time
-from pathlib import Path
-import torch
-from belle.weights import merge as module
-torch.set_num_threads(1)
-def anonymous():
-    with open("/proc/self/status") as file:
-        return next(int(line.split()[1]) * 1024 for line in file if line.startswith("RssAnon"))
-base, lora, out = map(Path, sys.argv[1:4])
-merged = module.Merge(module.HFModel(base), [module.Adapter(lora)], sys.argv[4])
-said, total = merged.memory, merged.base.tensors.bytes
-x = torch.ones(300, 300) @ torch.ones(300, 300)  # what the first product allocates for good
-del merged
-before = peak = anonymous()
-done = False
-def watch():
-    global peak
-    while not done:
-        peak = max(peak, anonymous())
-        time.sleep(0.0005)
-thread = threading.Thread(target=watch)
-thread.start()
-module.merge(base=base, adapters=[lora], out=out, dtype=sys.argv[4], max_shard_gb=5.0, threads=1)
-done = True
-thread.join()
-print(said, peak - before, total)
-"""
-
-
 @pytest.mark.skipif(not os.path.exists("/proc/self/status"), reason="peak memory is read from /proc, which is not here")
 @pytest.mark.parametrize("dtype", ["base", "float16"])
 def test_the_memory_is_what_was_said(tmp_path, dtype):
@@ -385,10 +355,14 @@ def test_the_memory_is_what_was_said(tmp_path, dtype):
     base = llama(tmp_path / "base", vocabulary=4000, hidden_size=1024, intermediate_size=2048, num_hidden_layers=7,
                  num_attention_heads=8, num_key_value_heads=8)  # fmt: skip
     lora = adapter(base, tmp_path / "lora")
-    ended = subprocess.run(
-        [sys.executable, "-c", PEAK, base, lora, tmp_path / "out", dtype], capture_output=True, text=True, check=True
+    merged = Merge(HFModel(base), [Adapter(lora)], dtype)
+    said, total = merged.memory, merged.base.tensors.bytes
+    del merged
+    measured = llama_world.peak_of(
+        "from belle.weights.merge import merge",
+        f"merge(base=Path({str(base)!r}), adapters=[Path({str(lora)!r})], out=Path({str(tmp_path / 'out')!r}),"
+        f" dtype={dtype!r}, max_shard_gb=5.0, threads=1)",
     )
-    said, measured, total = map(int, ended.stdout.split()[-3:])
     assert total > 250e6
     assert 0.3 * said < measured < 1.25 * said, (said, measured)
     with safe_open(tmp_path / "out" / "model.safetensors", framework="pt") as file:

@@ -29,8 +29,7 @@ class HFModel:
         self.folder = Path(folder)
         self.config = read_config(self.folder)
         self.tensors = Tensors(self.folder)
-        shards_of_meta = (self.folder / "params.json").is_file()
-        if shards_of_meta or not len(self.tensors):
+        if not len(self.tensors):
             raise InputError("no tensors in it", where=str(folder), cause="an empty file", fix="download it again")
 
     @property

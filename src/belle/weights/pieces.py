@@ -15,6 +15,7 @@ from pathlib import Path
 
 import sentencepiece
 from sentencepiece.sentencepiece_model_pb2 import ModelProto
+from tqdm import tqdm
 
 from belle import jsonl
 from belle.errors import InputError, shown
@@ -84,7 +85,7 @@ def part(path: Path, held_out: int, sentences: int, seed: int) -> Corpus:
     count = 0
     chosen: list[tuple[int, str]] = []  # the lines whose places are lowest, as a heap of the highest of them
     kept: set[str] = set()
-    for text in lines_of(path):
+    for text in tqdm(lines_of(path), desc="lines", unit="line", unit_scale=True, mininterval=1, delay=1):
         count += 1
         at = place(text, seed, b"held out")
         if text in kept or (len(chosen) == held_out and -chosen[0][0] <= at):
@@ -119,7 +120,7 @@ def train_pieces(
 
     def counted() -> Iterator[str]:
         nonlocal count
-        for text in corpus.training():
+        for text in tqdm(corpus.training(), desc="training on", unit="line", unit_scale=True, mininterval=1, delay=1):
             count += 1
             yield text
 
