@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import multiprocessing
 import random
 import shutil
 import signal
@@ -17,11 +18,16 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
+
+from belle.stages import numeric_environment
+from trials import training_child
+from trials.worlds import ROOT
 
 ANIMALS, PLACES = "猫狗马牛羊鸡鸭鹅兔虎狼熊", "山水林田"
 BASE: dict[str, Any] = {
@@ -50,41 +56,6 @@ KINDS: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 """Fine-tuning every weight, LoRA, and CLA's second stage of pretraining on two texts."""
 
-CHILD = """
-import json, os, signal, sys
-from pathlib import Path
-from belle.stages import numeric_environment
-numeric_environment(1)
-from transformers import TrainerCallback
-from belle.train import trainer
-from belle.train.pretrain import pretrain
-from belle.train.sft import sft
-
-asked = json.loads(sys.argv[1])
-step, saving = asked["step"], asked["saving"]
-
-class AtStep(TrainerCallback):
-    def on_step_end(self, args, state, control, **kwargs):
-        Path(asked["seen"]).write_text(str(state.global_step))
-        if step and not saving and state.global_step == step:
-            os.kill(os.getpid(), signal.SIGKILL)
-
-class Killed(trainer.FiniteTrainer):
-    def __init__(self, *args, **kwargs):
-        super().__init__(*args, **kwargs)
-        self.add_callback(AtStep())
-
-    def _save_optimizer_and_scheduler(self, output_dir):
-        if step and saving and self.state.global_step >= step:
-            (Path(output_dir) / "optimizer.pt").write_bytes(b"half")
-            os.kill(os.getpid(), signal.SIGKILL)
-        super()._save_optimizer_and_scheduler(output_dir)
-
-trainer.FiniteTrainer = Killed
-paths = {key: [*map(Path, value)] if isinstance(value, list) else Path(value) for key, value in asked["paths"].items()}
-(pretrain if "texts" in paths else sft)(**paths, **asked["settings"])
-"""
-
 
 @dataclass(frozen=True)
 class Ended:
@@ -102,6 +73,7 @@ class Ended:
 
 def world(folder: Path) -> None:
     """Write the rows and build the base that is trained."""
+    numeric_environment(1)
     from belle import jsonl
     from belle.train.base import base
 
@@ -116,29 +88,43 @@ def world(folder: Path) -> None:
     base(corpus=folder / "corpus.txt", out=folder / "base", checkpoints=folder / "checkpoints-base", **BASE)
 
 
-def run(folder: Path, kind: str, name: str, step: int = 0, saving: bool = False) -> int:
-    """Train in a process of its own; returns its exit status, negative for a signal.
+def in_a_process(work: Callable[[Path], None], folder: Path) -> None:
+    """Do some work in a process of its own, so that this one computes nothing and can be forked."""
+    child = multiprocessing.get_context("spawn").Process(target=work, args=(folder,))
+    child.start()
+    child.join()
+    if child.exitcode:
+        raise SystemExit(f"{work.__name__} failed with exit status {child.exitcode}")
+
+
+def run(folder: Path, kind: str, name: str, step: int = 0, saving: bool = False, fresh: bool = True) -> None:
+    """Train in a process of its own, and see it end as it should.
 
     Args:
         step: After which it kills itself; 0: it does not.
         saving: Kill instead in the middle of the first checkpoint at or after that step.
+        fresh: Whether in an interpreter of its own, or in a fork of this one.
     """
-    given = (
-        {"texts": [folder / "rows.txt", folder / "corpus.txt"]}
-        if kind == "pretrain"
-        else {"data": folder / "rows.jsonl"}
-    )
+    given: dict[str, Any] = {"data": folder / "rows.jsonl"}
+    if kind == "pretrain":
+        given = {"texts": [folder / "rows.txt", folder / "corpus.txt"]}
     paths = {
         **given, "base": folder / "base", "out": folder / f"{kind}-{name}", "curve": folder / f"{kind}-{name}.csv",
         "checkpoints": folder / f"checkpoints-{kind}-{name}", "tokens": folder / "tokens",
     }  # fmt: skip
-    asked = {
+    asked: dict[str, Any] = {
         "paths": paths, "settings": KINDS[kind], "step": step, "saving": saving, "seen": folder / "seen",
     }  # fmt: skip
-    with open(folder / f"{kind}-{name}.log", "ab") as log:
-        return subprocess.run(
-            [sys.executable, "-c", CHILD, json.dumps(asked, default=str)], stdout=log, stderr=log
-        ).returncode
+    written, log = json.dumps(asked, default=str), folder / f"{kind}-{name}.log"
+    if fresh:
+        command = [sys.executable, "-m", "trials.training_child", written]
+        with open(log, "ab") as file:
+            status = subprocess.run(command, stdout=file, stderr=file, cwd=ROOT).returncode
+    else:
+        status = training_child.forked(json.loads(written), log)
+    if status != (-signal.SIGKILL if step else 0):
+        said = log.read_text(encoding="utf-8", errors="replace")[-2000:]
+        raise SystemExit(f"exit status {status} of {kind}, {name}, to be killed after step {step or 'none'}:\n{said}")
 
 
 def contents(folder: Path, kind: str, name: str) -> dict[str, bytes]:
@@ -148,11 +134,10 @@ def contents(folder: Path, kind: str, name: str) -> dict[str, bytes]:
     return {**found, "curve.csv": (folder / f"{kind}-{name}.csv").read_bytes()}
 
 
-def trial(folder: Path, kind: str, kills: int, seed: int) -> Ended:
+def trial(folder: Path, kind: str, kills: int, seed: int, fresh: bool = True) -> Ended:
     """Train once straight and once killed ``kills`` times, and compare."""
     begin = time.monotonic()
-    if run(folder, kind, "straight"):
-        raise SystemExit(f"the straight run failed: {folder / f'{kind}-straight.log'}")
+    run(folder, kind, "straight", fresh=fresh)
     straight = contents(folder, kind, "straight")
     steps = straight["curve.csv"].count(b"\n") - 1
     dice = random.Random(f"{seed} {kind}")
@@ -162,16 +147,13 @@ def trial(folder: Path, kind: str, kills: int, seed: int) -> Ended:
     for step in tqdm(chosen, desc=kind, unit="kill"):
         saving = dice.random() < 0.25
         step = max(step, reached + 1)  # the kill before may have waited for the next checkpoint
-        status = run(folder, kind, "killed", step, saving)
-        if status != -signal.SIGKILL:
-            raise SystemExit(f"exit status {status} where a kill was due: {folder / f'{kind}-killed.log'}")
+        run(folder, kind, "killed", step, saving, fresh)
         reached = int((folder / "seen").read_text())
         kept = [int(path.parent.name.rpartition("-")[2])
                 for path in (folder / f"checkpoints-{kind}-killed").glob("checkpoint-*/complete.json")]  # fmt: skip
         repeated += reached - max(kept, default=0)
         killed.append((reached, saving))
-    if run(folder, kind, "killed"):
-        raise SystemExit(f"the last run failed: {folder / f'{kind}-killed.log'}")
+    run(folder, kind, "killed", fresh=fresh)
     after = contents(folder, kind, "killed")
     different = tuple(sorted(name for name in straight.keys() | after.keys() if straight.get(name) != after.get(name)))
     return Ended(kind, steps, tuple(killed), repeated, different, time.monotonic() - begin)
@@ -209,12 +191,17 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=20, help="of each kind")
     parser.add_argument("--kinds", nargs="+", choices=list(KINDS), default=list(KINDS))
     parser.add_argument("--seed", type=int, default=1234)
+    parser.add_argument("--fresh", action="store_true", help="each run in an interpreter of its own: seconds more each")
     parser.add_argument("--out", type=Path, help="write the report here")
     args = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="belle-training-"))
     try:
-        world(folder)
-        ended = [trial(folder, kind, args.kills, args.seed) for kind in args.kinds]
+        in_a_process(world, folder)
+        if not args.fresh:
+            numeric_environment(1)
+            import belle.train.pretrain
+            import belle.train.sft  # noqa: F401  loaded once, for every fork
+        ended = [trial(folder, kind, args.kills, args.seed, args.fresh) for kind in args.kinds]
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     text = render(ended, args.kills, args.seed)
