@@ -325,7 +325,7 @@ def reporting(path: str) -> Iterator[None]:
     except KeyboardInterrupt:
         os._exit(130)
     except BaseException as error:
-        fault = {"kind": "input" if isinstance(error, InputError) else "belle", "time": time.time()}
+        fault: dict[str, Any] = {"kind": "input" if isinstance(error, InputError) else "belle", "time": time.time()}
         if isinstance(error, BelleError):
             fault |= {"what": error.what, "where": error.where, "cause": error.cause, "fix": error.fix}
         else:
