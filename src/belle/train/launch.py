@@ -270,6 +270,8 @@ def _more(said: queue.Queue[tuple[_Member, dict[str, Any] | None]]) -> list[tupl
 def _order(item: dict[str, Any]) -> tuple[int, float]:
     """What began a failure comes first: a kill, a fault by name, any other error, and only then a lost connection."""
     fault = item["fault"]
+    if fault is None and item["status"] == -signal.SIGABRT:  # as NCCL ends a process that lost the others
+        return 3, 0.0
     if fault is None:
         return (0 if item["status"] < 0 else 2), 0.0
     return {"input": 1, "belle": 1, "bug": 2}.get(fault["kind"], 3), fault["time"]
