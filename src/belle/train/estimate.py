@@ -133,7 +133,8 @@ def changes(given: dict[str, Any], shape: Shape, processes: int, memory_gb: floa
             found.append((words, one))
     if found:
         return found
-    together, said = dict(given), []
+    together = dict(given)
+    said: list[str] = []
     for words, change in steps:
         together |= change
         said = [word for word in said if not word.startswith("deepspeed")] if "deepspeed" in change else said

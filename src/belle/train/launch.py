@@ -102,9 +102,14 @@ class _Member:
     def __init__(self, place: Place, remote: str, said: queue.Queue[tuple[_Member, dict[str, Any] | None]]) -> None:
         self.place = place
         agent = [sys.executable, "-P", str(Path(host.__file__).absolute())]
-        command = agent if place.name == HERE else _remote(remote, place.name, agent)
+        self.command = agent if place.name == HERE else _remote(remote, place.name, agent)
         self.process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, encoding="utf-8", start_new_session=True
+            self.command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            encoding="utf-8",
+            start_new_session=True,
         )
         self.ended = False
         threading.Thread(target=self._listen, args=(said,), daemon=True).start()
@@ -213,7 +218,7 @@ def _answer(
         status = member.process.poll()
         raise BelleError(
             f"the host {member.place.name} does not answer"
-            + ("" if status is None else f": `{shlex.join(member.process.args[:4])} …` ended with {status}"),  # type: ignore[index]
+            + ("" if status is None else f": `{shlex.join(member.command[:4])} …` ended with {status}"),
             where=what,
             cause="the host is down, or `launch.remote` does not get there without a question",
             fix="try `ssh HOST true`; every host needs this checkout with its .venv under the same path",
@@ -270,6 +275,8 @@ def _more(said: queue.Queue[tuple[_Member, dict[str, Any] | None]]) -> list[tupl
 def _order(item: dict[str, Any]) -> tuple[int, float]:
     """What began a failure comes first: a kill, a fault by name, any other error, and only then a lost connection."""
     fault = item["fault"]
+    if fault is None and item["status"] == -signal.SIGABRT:  # as NCCL ends a process that lost the others
+        return 3, 0.0
     if fault is None:
         return (0 if item["status"] < 0 else 2), 0.0
     return {"input": 1, "belle": 1, "bug": 2}.get(fault["kind"], 3), fault["time"]
@@ -325,7 +332,7 @@ def reporting(path: str) -> Iterator[None]:
     except KeyboardInterrupt:
         os._exit(130)
     except BaseException as error:
-        fault = {"kind": "input" if isinstance(error, InputError) else "belle", "time": time.time()}
+        fault: dict[str, Any] = {"kind": "input" if isinstance(error, InputError) else "belle", "time": time.time()}
         if isinstance(error, BelleError):
             fault |= {"what": error.what, "where": error.where, "cause": error.cause, "fix": error.fix}
         else:

@@ -63,17 +63,17 @@ class Shape:
     @classmethod
     def of_config(cls, config: dict[str, Any]) -> Shape | None:
         """The shape that a config.json states; None for an architecture that is not known here."""
-        kind, hidden = config.get("model_type"), config.get("hidden_size", config.get("n_embed"))
+        kind = config.get("model_type")
+        hidden = int(config.get("hidden_size") or config.get("n_embed") or 0)
+        heads = int(config.get("num_attention_heads") or config.get("n_head") or 1)
+        layers = int(config.get("num_hidden_layers") or config.get("n_layer") or 0)
         if kind == "bloom":
-            heads = config.get("n_head", config.get("num_attention_heads"))
-            layers = config.get("n_layer", config.get("num_hidden_layers"))
             return cls("bloom", layers, hidden, 4 * hidden, heads, heads, config["vocab_size"], True)
         if kind not in {"llama", "mistral", "qwen2", "baichuan"}:
             return None
-        heads = config["num_attention_heads"]
         return cls(
-            "llama", config["num_hidden_layers"], hidden, config["intermediate_size"], heads,
-            config.get("num_key_value_heads") or heads, config["vocab_size"], bool(config.get("tie_word_embeddings")),
+            "llama", layers, hidden, config["intermediate_size"], heads, config.get("num_key_value_heads") or heads,
+            config["vocab_size"], bool(config.get("tie_word_embeddings")),
         )  # fmt: skip
 
 
@@ -240,14 +240,14 @@ def memory(shape: Shape, run: Run, parameters: float = 0.0) -> Memory:
         host += weights
         weights = 0.0
     layer = layer_activations(shape, run)
-    between = run.tokens * shape.hidden * _number(run)
+    between = float(run.tokens * shape.hidden * _number(run))
     if run.checkpointing:
-        kept = shape.layers * between
+        kept = float(shape.layers * between)
         at_loss, in_layer = kept, kept + layer + _layer_transient(shape, run)
     else:
         kept = shape.layers * layer
         at_loss, in_layer = kept, kept + _layer_transient(shape, run)
-    ends = run.tokens * shape.hidden * (FLOAT + 3 * _number(run))
+    ends = float(run.tokens * shape.hidden * (FLOAT + 3 * _number(run)))
     if run.autocast:
         ends += HALF * base  # weights cast for each matrix product, and kept for its backward
     logits = logits_bytes(shape, run)

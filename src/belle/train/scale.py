@@ -73,10 +73,11 @@ def emptied(item: Any) -> Any:
     if not is_dataclass(item) or isinstance(item, type):
         return None
     names = {field.name for field in fields(item)}
+    known: Any = item
     if "labels" in names:
-        return replace(item, labels=np.full_like(item.labels, IGNORE))
-    if "rows" in names and item.rows:
-        return replace(item, rows=(emptied(item.rows[0]),))
+        return replace(known, labels=np.full_like(known.labels, IGNORE))
+    if "rows" in names and known.rows:
+        return replace(known, rows=(emptied(known.rows[0]),))
     return None
 
 

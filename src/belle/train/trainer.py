@@ -172,7 +172,7 @@ def train(
         callbacks=[MarkComplete()],
         loss=loss,
     )
-    with arguments.main_process_first(desc="checkpoints"):
+    with arguments.main_process_first(local=False, desc="checkpoints"):  # hosts share the folder
         resume = latest(checkpoints, {**identity, "training": asdict(settings), "world": arguments.world_size})
     if resume:
         print(f"resuming from {resume}", file=sys.stderr)
