@@ -75,4 +75,4 @@ def _signs(width: int, size: int) -> npt.NDArray[np.float64]:
     """+1 and -1, drawn by a hash, so that no version of a library has a say in them [width, size]."""
     drawn = hashlib.shake_256(f"belle vectors {width} {size}".encode()).digest(-(-width * size // 8))
     bits = np.unpackbits(np.frombuffer(drawn, np.uint8))[: width * size]
-    return bits.reshape(width, size) * 2.0 - 1.0
+    return bits.reshape(width, size).astype(np.float64) * 2 - 1
