@@ -33,7 +33,7 @@ class Vectors:
     """
 
     def __init__(self, reference: Sequence[States], answer_weight: float, dimensions: int) -> None:
-        stacked = np.stack(list(reference))
+        stacked: npt.NDArray[np.float64] = np.stack(list(reference))
         count, width = len(stacked), 2 * stacked.shape[2]
         self._mean = _sum(stacked) / count
         spread = np.sqrt(_sum((stacked - self._mean) ** 2) / count)
@@ -67,7 +67,8 @@ def _sum(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
 def _rounded(values: npt.NDArray[np.float64], largest: int) -> npt.NDArray[np.float64]:
     """Values as whole numbers, the largest of them ``largest``; zeros stay zeros."""
     most = float(np.abs(values).max(initial=0.0))
-    return np.rint(values * (largest / most)).astype(np.float64) if most else values
+    found: npt.NDArray[np.float64] = np.rint(values * (largest / most if most else 0.0))
+    return found
 
 
 def _signs(width: int, size: int) -> npt.NDArray[np.float64]:
