@@ -126,13 +126,14 @@ def test_the_text_begins_where_it_is_said_to(ours):
 
 
 MEMORY = """
-import resource, sys, random
+import re, sys
 from pathlib import Path
 from belle.weights.decrypt import decrypt
 from belle.weights.encrypt import encrypt
 import numpy, tqdm
 folder = Path(sys.argv[1])
-def peak(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+def peak():  # ru_maxrss would begin at the parent's
+    return int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) * 1024
 before = peak()
 globals()[sys.argv[2]](**{("encrypted" if sys.argv[2] == "decrypt" else "plain"): folder / sys.argv[3],
     "key": folder / "key.bin", "out": folder / sys.argv[4]})
