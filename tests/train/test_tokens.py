@@ -281,7 +281,7 @@ def test_texts_are_documents_and_eos(tokenizer, tmp_path):
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("a.txt", "猫\n狗".encode("gb18030"), r"a\.txt:1: not UTF-8"),
+        ("a.txt", "你好，世界\n".encode("gb18030"), r"a\.txt:1: not UTF-8"),
         ("a.jsonl", b'{"text": "a"}\n{"text": "\\ud83d"}\n', r"a\.jsonl, row 2: half a character"),
         ("a.jsonl", b'{"text": "a"}\n{"text": ["b"]}\n', r"a\.jsonl, row 2: `text` must be text, found \['b'\]"),
         ("a.jsonl", b'{"text": "a"\n', r"a\.jsonl:1: not JSON"),
