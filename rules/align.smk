@@ -2,7 +2,9 @@
 rule sample:
     input:
         model=registry.path("models/{name}", name="pairs.{pairs}.model"),
-        data=registry.path("data/clean/{dataset}.jsonl", dataset="pairs.{pairs}.dataset"),
+        data=registry.path(
+            "data/clean/{dataset}.jsonl", dataset="pairs.{pairs}.dataset"
+        ),
     output:
         "data/samples/{pairs}.jsonl",
     log:
