@@ -20,7 +20,6 @@ ZERO2 = str(ROOT / "profiles" / "deepspeed" / "zero2.json")
 SEVEN = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 SMALL = Shape("llama", 4, 256, 704, 4, 4, 8_000, False)
 LARGE = Shape("llama", 4, 256, 704, 4, 4, 32_000, False)
-BLOOM = Shape("bloom", 4, 256, 1024, 8, 8, 16_000, True)
 SETTINGS = {
     "per_device_train_batch_size": 4, "gradient_accumulation_steps": 1, "devices": 1, "gradient_checkpointing": False,
     "deepspeed": "", "bf16": False, "fp16": False, "lora_r": 0, "lora_dropout": 0.0, "lora_target_modules": SEVEN,
@@ -36,8 +35,6 @@ CASES: dict[str, tuple[Shape, dict, int]] = {
     "accumulation": (LARGE, {"gradient_accumulation_steps": 2, "per_device_train_batch_size": 2}, 1),
     "adapters": (SMALL, {"lora_r": 8}, 1),
     "adapters, checkpointed": (SMALL, {"lora_r": 8, "gradient_checkpointing": True}, 1),
-    "BLOOM": (BLOOM, {}, 1),
-    "BLOOM, checkpointed": (BLOOM, {"gradient_checkpointing": True}, 1),
     "ZeRO-2 of two": (LARGE, {"deepspeed": ZERO2, "devices": 2}, 2),
 }
 
