@@ -16,6 +16,7 @@ from belle.train import folder, lora
 from belle.train.blocks import everyone
 from belle.train.checkpoints import folder_digest
 from belle.train.logprobs import answer_logprobs, pair_logprobs, with_reference
+from belle.train.models import load_base
 from belle.train.pairs import (
     Pair,
     by_length,
@@ -27,7 +28,7 @@ from belle.train.pairs import (
     told,
 )  # fmt: skip
 from belle.train.reward import split, summary_of
-from belle.train.sft import load_base
+from belle.train.scale import one_again, whole_weights
 from belle.train.trainer import Batch, Settings, discard, prepare, train
 from belle.train.writing import write_policy
 
@@ -159,7 +160,8 @@ def dpo(
         loss=partial(_loss, beta=beta),
     )
     found = implicit(trainer.model_wrapped, kept, beta=beta, batch_size=per_device_train_batch_size, pad=pad)
-    weights = trainer.accelerator.get_state_dict(trainer.model_wrapped)
+    weights = whole_weights(trainer, trained)
+    one_again()
     if trainer.is_world_process_zero():
         with atomic_folder(out) as unfinished:
             write_policy(

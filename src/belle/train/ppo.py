@@ -18,11 +18,11 @@ from belle.prompts import chat_template, prompt
 from belle.records import turns
 from belle.train import folder, lora
 from belle.train.checkpoints import folder_digest
+from belle.train.models import load_base
 from belle.train.pairs import padding_of
 from belle.train.policy import Policy, Rollout
 from belle.train.reinforcing import Recipe, reinforce
 from belle.train.reward import is_reward
-from belle.train.sft import load_base
 from belle.train.trainer import prepare
 from belle.train.writing import write_policy
 

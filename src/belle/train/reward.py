@@ -26,6 +26,7 @@ from belle.train.pairs import (
     stack_pairs,
     told,
 )  # fmt: skip
+from belle.train.scale import one_again, whole_weights
 from belle.train.shares import share_of
 from belle.train.trainer import Batch, Settings, discard, prepare, train
 from belle.train.writing import copy_tokenizer_model
@@ -182,7 +183,8 @@ def reward(
         collate=partial(stack_pairs, pad=pad), loss=_loss,
     )  # fmt: skip
     found = accuracy(trainer.model_wrapped, kept, batch_size=per_device_train_batch_size, pad=pad)
-    weights = trainer.accelerator.get_state_dict(trainer.model_wrapped)
+    weights = whole_weights(trainer, model)
+    one_again()
     if trainer.is_world_process_zero():
         dtype = torch.bfloat16 if bf16 else torch.float32
         with atomic_folder(out) as unfinished:
