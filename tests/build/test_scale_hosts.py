@@ -84,7 +84,16 @@ def home(tmp_path_factory, world, tiny_base) -> Path:
 def start(home: Path, name: str, settings: dict) -> "subprocess.Popen[str]":
     """``belle sft`` as a rule calls it, but with every loss written down."""
     flags = {key: value for key, value in settings.items() if key not in {"data_fraction", "save_steps"}}
-    words = ["sft", "base", "rows.jsonl", name, f"checkpoints-{name}", *shlex.split(as_dvc_writes(flags))]
+    words = [
+        "sft",
+        "base",
+        "rows.jsonl",
+        name,
+        f"{name}.csv",
+        f"checkpoints-{name}",
+        "tokens",
+        *shlex.split(as_dvc_writes(flags)),
+    ]
     code = (
         "import sys\nfrom belle import cli\nfrom belle.train import launch\nreal = launch.launch\n"
         f"recorded = [sys.executable, {str(RECORDED)!r}, {name + '.json'!r}]\n"
@@ -125,7 +134,16 @@ def over_two_hosts(hosts, home) -> list[float]:
 
 def test_two_hosts_have_the_losses_of_one_process(over_two_hosts, home):
     flags = {key: value for key, value in SETTINGS.items() if key not in {"data_fraction", "save_steps"}}
-    words = ["sft", "base", "rows.jsonl", "alone", "c", *shlex.split(as_dvc_writes({**flags, "deepspeed": ""}))]
+    words = [
+        "sft",
+        "base",
+        "rows.jsonl",
+        "alone",
+        "alone.csv",
+        "c",
+        "tokens",
+        *shlex.split(as_dvc_writes({**flags, "deepspeed": ""})),
+    ]
     subprocess.run([sys.executable, str(RECORDED), "alone.json", *words], cwd=home, check=True)
     assert len(over_two_hosts) == 58
     assert over_two_hosts == pytest.approx(losses(home, "alone"), rel=1e-3)

@@ -121,7 +121,7 @@ def test_recall_at_the_threshold_and_above(threshold, over):
 
 def test_edits_are_decided_as_from_nothing():
     """``keepfirst.decide`` with these pairs: whatever is put in, taken out or moved."""
-    from belle.data.cleaning.keepfirst import decide
+    from belle.data.cleaning.keepfirst import by_pairs, decide
 
     rng, draw = np.random.default_rng(9), random.Random(9)
     vectors, _ = planted(rng, 25, 12, 0.93, size=64)
@@ -142,10 +142,10 @@ def test_edits_are_decided_as_from_nothing():
             return pairs(part, few, among, similarity)
 
         try:
-            warm = decide(keys, before, never, around)
+            warm = decide(keys, before, never, by_pairs(around))
             reused += 1
         except LookupError:
-            warm = decide(keys, before, anew, around)
+            warm = decide(keys, before, anew, by_pairs(around))
         assert warm.keep.tolist() == anew()[0].tolist()
         before = warm
         for _ in range(draw.randint(1, 3)):

@@ -1,6 +1,6 @@
 """Run ``belle sft`` as the command line does, and write the loss, gradient norm and learning rate of every step.
 
-    python recorded.py LOSSES.json [--save_steps N] sft BASE DATA OUT CHECKPOINTS --…
+    python recorded.py LOSSES.json [--save_steps N] sft BASE DATA OUT CURVE CHECKPOINTS TOKENS --…
 
 Started by tests, in one process or by ``belle.train.launch`` in several.
 """

@@ -39,7 +39,7 @@ def needs_deepspeed() -> None:
 
 def command(world: Path, base: Path, home: Path, name: str, settings: dict, rows: str = "train.jsonl") -> list[str]:
     """``belle sft`` with a record of its losses."""
-    paths = [base, world / rows, home / name, home / f"checkpoints-{name}"]
+    paths = [base, world / rows, home / name, home / f"{name}.csv", home / f"checkpoints-{name}", home / "tokens"]
     flags = shlex.split(as_dvc_writes({**FLAGS, **settings}))
     return [sys.executable, str(RECORDED), str(home / f"{name}.json"), "sft", *map(str, paths), *flags]
 

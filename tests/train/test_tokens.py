@@ -54,6 +54,7 @@ TABLES = {
         (talk("猫", "狗", "马", "牛"), list("Human: 猫\n\nAssistant:"), ["狗", "</s>"],
          list("Human: 马\n\nAssistant:"), ["牛", "</s>"]),
     ],
+    "none": [(talk("猫", "狗", "马", "牛"), ["猫"], ["狗", "</s>"], ["马"], ["牛", "</s>"])],
     "alpaca": [
         ({"instruction": "猫", "input": "？", "output": "好"},
          list("Below is an instruction that describes a task. Write a response that appropriately completes the "

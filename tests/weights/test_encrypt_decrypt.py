@@ -666,12 +666,12 @@ def test_a_right_that_is_lacking(tmp_path, release, key, lacking):
 SLOW = """
 import sys, time
 from pathlib import Path
-from belle.weights import decrypt, encrypt, pieces
-fill = pieces.Source.fill
+from belle.weights import decrypt, encrypt, streams
+fill = streams.Source.fill
 def slow(self, into, position):
     time.sleep(0.02)
     fill(self, into, position)
-pieces.Source.fill = slow
+streams.Source.fill = slow
 words = sys.argv[1:]
 module = {"decrypt": decrypt, "encrypt": encrypt}[words[0]]
 first = "encrypted" if words[0] == "decrypt" else "plain"

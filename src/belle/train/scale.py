@@ -9,6 +9,7 @@ from typing import Any, Generic, TypeVar
 
 import numpy as np
 import torch
+from peft import PeftModel
 from transformers import PreTrainedModel, Trainer
 from transformers.integrations.deepspeed import unset_hf_deepspeed_config
 
@@ -120,9 +121,13 @@ def one_again() -> None:
 def whole_weights(trainer: Trainer, model: PreTrainedModel) -> dict[str, torch.Tensor]:
     """The trained weights by name, gathered from every process; what is tied to another weight is left out.
 
+    Under adapters both names stay: peft asks for each.
+
     Every process must call it; only the first has all of them. DeepSpeed copies each name apart, so two names of one
     weight would be written as two.
     """
     state = trainer.accelerator.get_state_dict(trainer.model_wrapped) or {}
-    once = {name for name, _ in model.named_parameters()} | {name for name, _ in model.named_buffers()}
+    apart = not isinstance(model, PeftModel)
+    once = {name for name, _ in model.named_parameters(remove_duplicate=apart)}
+    once |= {name for name, _ in model.named_buffers()}
     return {name: tensor for name, tensor in state.items() if name in once}
