@@ -10,6 +10,7 @@ from belle.build.persistence import install
 from belle.build.registry import Registry
 from belle.build.stages import in_git, metric, stage
 from belle.stages import LEDGER, STAGES
+from belle.chain import Chain
 from belle.config import load, load_overridden
 from belle.errors import InputError
 from belle.needs import Needs
@@ -33,6 +34,7 @@ except InputError as error:
 
 registry = Registry(values)
 needs = Needs(params)
+chain = Chain(params)
 install(
     workflow,
     list(STAGES),

@@ -73,3 +73,37 @@ rule table:
             'belle table {output.md} {output.csv} {output.json} "{params.title}" {params.eval} {input.scores}'
             " --of {params.models} --reports {input.reports}"
         )
+
+
+# What a model is, on one page. How long it took and on what stands in no result: `belle runs` says that.
+rule card:
+    input:
+        model="models/{model}",
+        cards=registry.given(chain.cards),
+        data=registry.brought(registry.given(chain.data)),
+        raw=registry.given(chain.raw),
+        cleaned=registry.given(chain.cleaned),
+        curve=registry.given(chain.curve),
+        reports=registry.given(chain.reports),
+        scores=registry.given(chain.scores),
+    output:
+        md="results/cards/{model}.md",
+        json="results/cards/{model}.json",
+    log:
+        "logs/card-{model}.log",
+    wildcard_constraints:
+        model="|".join([registry.names("bases"), registry.names("models")]),
+    params:
+        entry=registry.described(chain.entry),
+        recipe=registry.described(chain.recipe),
+        dataset=registry.described(chain.dataset),
+        texts=chain.texts,
+        asked=registry.described(chain.asked),
+        gptq=registry.described(chain.gptq),
+    shell:
+        stage(
+            "belle card {input.model} {output.md} {output.json} {wildcards.model} --cards {input.cards}"
+            " --data {input.data:q} --raw {input.raw} --cleaned {input.cleaned} --curve {input.curve}"
+            " --reports {input.reports} --scores {input.scores} --described @entry {params.entry}"
+            " @recipe {params.recipe} @dataset {params.dataset} @texts {params.texts} @asked {params.asked} @gptq {params.gptq}"
+        )
