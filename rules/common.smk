@@ -8,7 +8,7 @@ from belle import strict_yaml
 from belle.build import library
 from belle.build.persistence import install
 from belle.build.registry import Registry
-from belle.build.stages import in_git, metric, stage
+from belle.build.stages import in_git, metric, plot, stage
 from belle.stages import LEDGER, STAGES
 from belle.chain import Chain
 from belle.config import load, load_overridden

@@ -285,5 +285,3 @@ class _Looking(TrainerCallback):
 
 def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
-
-
