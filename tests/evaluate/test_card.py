@@ -35,9 +35,12 @@ def given(tmp_path, model):
     """Everything that a card of a fine-tuned model is made from."""
     return {
         "name": "m", "model": model, "out_md": tmp_path / "m.md", "out_json": tmp_path / "m.json",
-        "described": "@entry --kind trained --base b --dataset d --data_fraction 0.25 --sft tiny --gpus 0 "
-                     "@recipe --learning_rate 8e-06 --packing --lora_target_modules q_proj v_proj --seed 7 "
-                     "@dataset --kind generated @texts @asked --base_url offline --model teacher --rows 10 @gptq".split(),
+        "described": [
+            "@entry", "--kind", "trained", "--base", "b", "--dataset", "d", "--data_fraction", "0.25", "--gpus", "0",
+            "@recipe", "--learning_rate", "8e-06", "--packing", "--lora_target_modules", "q_proj", "v_proj", "--seed",
+            "7", "@dataset", "--kind", "generated", "@texts", "@asked", "--base_url", "offline", "--model", "teacher",
+            "--rows", "10", "@gptq",
+        ],
         "cards": [write(tmp_path / "cards/b.json", {
             "name": "b", "entry": {"kind": "hub", "hub": "bigscience/bloomz-7b1-mt"}, "rests_on": [], "data": [],
             "weights": {"parameters": 7_000, "sha256": "0" * 64}, "licences": ["bigscience-bloom-rail-1.0"],
@@ -68,7 +71,7 @@ def test_a_card_says_what_a_model_is_made_of(given):
     data = given["data"][0].read_bytes()
     assert found["data"] == [{"path": str(given["data"][0]), "lines": 2, "bytes": len(data),
                               "sha256": hashlib.sha256(data).hexdigest()}]  # fmt: skip
-    assert found["training"] == {"steps": 20, "first_loss": 20.5, "mean_loss_of_last_steps": 1.0, "last_steps": 2}
+    assert found["training"] == {"steps": 20, "first_loss": 20.5, "mean_loss_of_last_steps": 2.0, "last_steps": 2}
     assert found["cleaning"]["removed"] == {"exact_duplicate": 5, "contaminated": 3}
     assert found["licences"] == [OURS, "bigscience-bloom-rail-1.0"]
     assert (found["research_only"], found["unknown"]) == (False, [])
@@ -227,6 +230,6 @@ def test_chains_of_the_tiny_world(project):
     assert of(chain.data, "belle-tiny-math") == ["data/clean/tiny-math.jsonl"]
     assert chain.asked(SimpleNamespace(model="belle-tiny"))[0] == "generate.tiny"
     assert chain.asked(SimpleNamespace(model="belle-7b")) is None
-    assert chain.gptq(SimpleNamespace(model="belle-7b")) is None
+    assert chain.gptq(SimpleNamespace(model="belle-tiny-quarter")) is None
     assert chain.texts(SimpleNamespace(model="tiny-base-stage1")) == "--ours"
     assert chain.texts(SimpleNamespace(model="llama-7b-cla")) == ""

@@ -1,9 +1,10 @@
-"""TensorBoard's curves, speed and memory: kept outside of results, whole after a kill, the same bytes with and without."""
+"""TensorBoard's curves, speed and memory: outside of results, whole after a kill, and no byte of a result changed."""
 
 import json
 import shutil
 
 import pytest
+
 from conftest import PRETRAIN, SFT, contents
 
 pytest.importorskip("tensorboard", reason="the package tensorboard is not installed")
@@ -57,6 +58,23 @@ def train(world, base, out, **settings):
         **{**SETTINGS, **settings})  # fmt: skip
 
 
+def train_until(dies_at, monkeypatch, world, base, out, **settings):
+    """Train, and die in the batch after so many steps."""
+    from belle.train.trainer import FiniteTrainer
+
+    step = FiniteTrainer.training_step
+
+    def dies(self, *args, **kwargs):
+        if self.state.global_step == dies_at:
+            raise Killed
+        return step(self, *args, **kwargs)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(FiniteTrainer, "training_step", dies)
+        with pytest.raises(Killed):
+            train(world, base, out, **settings)
+
+
 @pytest.fixture(scope="module")
 def straight(world, tiny_base, tmp_path_factory):
     """A model that nobody looked on at, and its curve."""
@@ -108,18 +126,8 @@ def test_its_tokens_are_those_of_the_rows_without_padding(world, tiny_base, tmp_
 def test_curves_of_a_killed_run_are_those_of_a_straight_one(
     world, tiny_base, straight, tmp_path, watched, monkeypatch, dies_at
 ):
-    from belle.train.trainer import FiniteTrainer
-
-    step = FiniteTrainer.training_step
-
-    def dies(self, *args, **kwargs):
-        if self.state.global_step == dies_at:
-            raise Killed
-        return step(self, *args, **kwargs)
-
-    with monkeypatch.context() as patch, watched("m", tmp_path), pytest.raises(Killed):
-        patch.setattr(FiniteTrainer, "training_step", dies)
-        train(world, tiny_base, tmp_path / "m")
+    with watched("m", tmp_path):
+        train_until(dies_at, monkeypatch, world, tiny_base, tmp_path / "m")
     with watched("m", tmp_path):
         train(world, tiny_base, tmp_path / "m")
     assert contents(tmp_path / "m") == contents(straight)
@@ -135,21 +143,11 @@ def test_curves_of_a_killed_run_are_those_of_a_straight_one(
 
 
 def test_tokens_that_a_kill_undid_are_not_counted_twice(world, tiny_base, tmp_path, watched, monkeypatch):
-    from belle.train.trainer import FiniteTrainer
-
     counts = {}
     for name, dies_at in (("straight", None), ("killed", 41)):
-        step = FiniteTrainer.training_step
-
-        def dies(self, *args, dies_at=dies_at, step=step, **kwargs):
-            if self.state.global_step == dies_at:
-                raise Killed
-            return step(self, *args, **kwargs)
-
         if dies_at:
-            with monkeypatch.context() as patch, watched(name, tmp_path), pytest.raises(Killed):
-                patch.setattr(FiniteTrainer, "training_step", dies)
-                train(world, tiny_base, tmp_path / name, num_train_epochs=5.0)
+            with watched(name, tmp_path):
+                train_until(dies_at, monkeypatch, world, tiny_base, tmp_path / name, num_train_epochs=5.0)
         with watched(name, tmp_path):
             train(world, tiny_base, tmp_path / name, num_train_epochs=5.0)
         counts[name] = json.loads((tmp_path / f".belle/runs/{name}.json").read_text(encoding="utf-8"))["tokens"]

@@ -1,7 +1,7 @@
 """Draw the loss curves, of now or of several revisions, on a page that needs no network.
 
-DVC's own page (`dvc plots show`, `dvc plots diff`) draws the same, but loads its scripts from the net. Here they are put
-into the page, from the copies that Snakemake brings along.
+DVC's own page (`dvc plots show`, `dvc plots diff`) draws the same, but loads its scripts from the net. Here they are
+put into the page, from the copies that Snakemake brings along.
 """
 
 import argparse

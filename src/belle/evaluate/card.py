@@ -46,8 +46,9 @@ def card(
 
     Args:
         model: The model's folder; its tensors are counted and hashed.
-        described: Settings in groups, each after ``@entry``, ``@recipe``, ``@dataset``, ``@texts``, ``@asked`` or ``@gptq``,
-            as flags: ``@entry --kind trained --base tiny-base @recipe --lora_r 0 …``. The registry says the same.
+        described: Settings in groups, each after ``@entry``, ``@recipe``, ``@dataset``, ``@texts``, ``@asked`` or
+            ``@gptq``, as flags: ``@entry --kind trained --base tiny-base @recipe --lora_r 0 …``. The registry says the
+            same.
         cards: The JSON of the cards of what lies directly under it.
         data: The files that it was trained on.
         raw, cleaned: The reports of its data set before and after cleaning; at most one each.
@@ -62,7 +63,9 @@ def card(
     entry, asked = groups.get("entry", {}), groups.get("asked", {})
     raws = [_json(path, "report of raw rows") for path in raw]
     rests_on = [_under(_json(path, "card"), path) for path in cards]
-    of_data = licences.of_data(raws[0], asked) if raws else [licences.OURS] if entry.get("kind") == "scratch" else []
+    of_data = licences.of_data(raws[0], asked) if raws else []
+    if entry.get("kind") == "scratch":
+        of_data = [licences.OURS]  # its corpus is written by a stage
     own = [*licences.of_base(entry), *of_data]
     if entry.get("kind") in ("pretrained", "expanded"):
         own.append(licences.OURS if "ours" in groups.get("texts", {}) else licences.UNKNOWN)

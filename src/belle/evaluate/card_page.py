@@ -46,7 +46,8 @@ def _head(card: Mapping[str, Any]) -> Iterator[str]:
     kind = card.get("entry", {}).get("kind", "")
     yield f"# {card['name']}"
     yield ""
-    yield f"{KINDS.get(kind, 'A model')[0].upper()}{KINDS.get(kind, 'a model')[1:]}. Made by `snakemake {_target(card)}`."
+    what = KINDS.get(kind, "a model")
+    yield f"{what[0].upper()}{what[1:]}. Made by `snakemake {_target(card)}`."
     origin = {key: card["entry"][key] for key in ("hub", "revision", "release", "source", "key_sha256")
               if card.get("entry", {}).get(key)}  # fmt: skip
     if origin:

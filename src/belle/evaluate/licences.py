@@ -1,4 +1,4 @@
-"""What the licences of a model's data and bases ask of whoever has the model. No lawyer's advice: a list to check by."""
+"""What the licences of a model's data and bases ask of whoever has the model: a list to check, no lawyer's advice."""
 
 from __future__ import annotations
 

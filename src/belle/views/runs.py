@@ -41,7 +41,7 @@ def table(found: list[dict[str, Any]]) -> list[str]:
             (
                 item["name"], steps, f"{item['tokens']:,}", f"{item['tokens_per_second']:,.0f}",
                 "" if item["mfu"] is None else f"{item['mfu']:.1%}", f"{item['peak_memory_gb']:.2f} GB",
-                duration(item["seconds"]), item["finished"][:19].replace("T", " ") or "not yet",
+                duration(item["seconds"]), _when(item["finished"]) or "not yet",
                 f"{item['processes']} × {item['device']}",
             )
         )  # fmt: skip
@@ -59,11 +59,15 @@ def row(item: dict[str, Any]) -> list[str]:
     lines = [
         f"- {item['processes']} × {item['device']}",
         f"- {item['step']:,} of {item['steps']:,} steps in {duration(item['seconds'])}, from step to step; "
-        f"begun {item['started'][:19].replace('T', ' ')}, finished {item['finished'][:19].replace('T', ' ') or 'not yet'}"
-        f" (UTC), taken up again {item['interrupted']} times",
+        f"begun {_when(item['started'])}, finished {_when(item['finished']) or 'not yet'} (UTC), "
+        f"taken up again {item['interrupted']} times",
         f"- {item['tokens']:,} tokens, padding left out: {item['tokens_per_second']:,.0f} a second",
         f"- at most {item['peak_memory_gb']:.2f} GB in one process",
     ]
     if item["mfu"] is not None:
         lines.append(f"- MFU {item['mfu']:.1%} of the devices' dense half-precision peak")
     return lines
+
+
+def _when(text: str) -> str:
+    return text[:19].replace("T", " ")
