@@ -34,7 +34,7 @@ except InputError as error:
 
 registry = Registry(values)
 needs = Needs(params)
-chain = Chain(params)
+made_of = Chain(params)
 install(
     workflow,
     list(STAGES),

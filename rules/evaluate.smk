@@ -79,13 +79,13 @@ rule table:
 rule card:
     input:
         model="models/{model}",
-        cards=registry.given(chain.cards),
-        data=registry.brought(registry.given(chain.data)),
-        raw=registry.given(chain.raw),
-        cleaned=registry.given(chain.cleaned),
-        curve=registry.given(chain.curve),
-        reports=registry.given(chain.reports),
-        scores=registry.given(chain.scores),
+        cards=registry.given(made_of.cards),
+        data=registry.brought(registry.given(made_of.data)),
+        raw=registry.given(made_of.raw),
+        cleaned=registry.given(made_of.cleaned),
+        curve=registry.given(made_of.curve),
+        reports=registry.given(made_of.reports),
+        scores=registry.given(made_of.scores),
     output:
         md="results/cards/{model}.md",
         json="results/cards/{model}.json",
@@ -94,12 +94,12 @@ rule card:
     wildcard_constraints:
         model="|".join([registry.names("bases"), registry.names("models")]),
     params:
-        entry=registry.described(chain.entry),
-        recipe=registry.described(chain.recipe),
-        dataset=registry.described(chain.dataset),
-        texts=chain.texts,
-        asked=registry.described(chain.asked),
-        gptq=registry.described(chain.gptq),
+        entry=registry.described(made_of.entry),
+        recipe=registry.described(made_of.recipe),
+        dataset=registry.described(made_of.dataset),
+        texts=made_of.texts,
+        asked=registry.described(made_of.asked),
+        gptq=registry.described(made_of.gptq),
     shell:
         stage(
             "belle card {input.model} {output.md} {output.json} {wildcards.model} --cards {input.cards}"

@@ -76,7 +76,7 @@ def test_a_card_says_what_a_model_is_made_of(given):
     assert found["licences"] == [OURS, "bigscience-bloom-rail-1.0"]
     assert (found["research_only"], found["unknown"]) == (False, [])
     for words in (
-        "14 parameters in 2 tensors (4 bfloat16, 10 float32), 60 bytes", found["weights"]["sha256"],
+        "14 parameters in 2 tensors (4 bfloat16, 10 float32), 48 bytes", found["weights"]["sha256"],
         found["data"][0]["sha256"], "a share of 0.25", "cleaning kept 2 of 10 rows",
         "exact_duplicate 5, contaminated 3", "3 of them were removed for overlap with tiny",
         "0 of them were removed for overlap with other", "| learning_rate | 8e-06 |", "| packing | yes |",
