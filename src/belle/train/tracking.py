@@ -27,8 +27,6 @@ from belle.files import atomic_file
 from belle.train.speed import device_name, flops_a_token, peak_flops, peak_memory_gb, total_over_processes
 
 BOARD, RUNS = Path(".belle/tensorboard"), Path(".belle/runs")
-EVERY = 50
-"""Steps between two lines of a log, as the Trainer is told."""
 
 
 @dataclass
@@ -201,7 +199,10 @@ class Tracking:
         """Close the curves and write down what it took."""
         assert self.took is not None
         if self.writer is not None:
-            self.writer.close()
+            try:
+                self.writer.close()
+            except OSError as error:
+                self._lost(self.board, error)
             self.writer = None
         self.took.finished = _now()
         self.saved(self.took.step)
@@ -265,7 +266,8 @@ class _Looking(TrainerCallback):
             logs.clear()
             logs["train_loss"] = mean
             return
-        logs["loss"] = mean_loss(self.trainer.curve.lines, (state.global_step - 1) // EVERY * EVERY)
+        every = int(args.logging_steps)
+        logs["loss"] = mean_loss(self.trainer.curve.lines, (state.global_step - 1) // every * every)
         logs.update(self.tracking.figures())
         logs.pop("epoch", None)  # all passes stand in one list: always a share of 1
         if self.board is not None and self.tracking.writer is not None:
