@@ -133,12 +133,14 @@ class Tracking:
         if find_spec("tensorboard") is None:
             print("no curves: the package tensorboard is not installed", file=sys.stderr)
             return
-        from torch.utils.tensorboard import SummaryWriter
-
         try:
+            from torch.utils.tensorboard import SummaryWriter
+
             if not step:
                 shutil.rmtree(self.board, ignore_errors=True)
             self.writer = SummaryWriter(str(self.board), purge_step=step + 1 if step else None)
+        except ImportError as error:
+            print(f"no curves: tensorboard cannot be loaded: {error}", file=sys.stderr)
         except OSError as error:
             self._lost(self.board, error)
 
