@@ -57,7 +57,8 @@ def in_processes(args: Arguments) -> bool:
         hosts = args.launch.hostfile
         try:
             launch(
-                [sys.executable, "-m", "belle.cli", *args.words], processes,
+                # not by its whole name: the fingerprint would follow the command line into every other stage
+                [sys.executable, "-m", f"{__package__}.cli", *args.words], processes,
                 places=places_of(Path(hosts)) if hosts else [Place(HERE, processes)],
                 remote=args.launch.remote, master_address=args.launch.master_address,
                 environment={name: value for name, value in os.environ.items() if not name.startswith("DVC_")},

@@ -266,3 +266,18 @@ def test_a_folder_of_an_older_version_is_passed_over(tmp_path):
         look.begin(3, 4)
         assert look.took.tokens == 0
         look.writer.close()
+
+
+def test_no_fingerprint_reaches_what_looks_on_and_a_stage_may_load_it(project):
+    """A new figure in a log, or another tensorboard, retrains nothing; `belle verify` takes its modules for known."""
+    from belle.build.code import Code
+    from belle.build.loadable import may_load
+    from belle.cli import TRAINING
+
+    code = Code(project / "src", project / "requirements.lock")
+    for stage in sorted(TRAINING):
+        modules, packages = code.reached(("belle.stages", stage))
+        assert "belle.train.watching" in modules, stage
+        assert not {"belle.train.tracking", "belle.train.speed", "belle.cli"} & set(modules), stage
+        assert "tensorboard" not in packages, stage
+        assert {"belle.train.tracking", "belle.train.speed", "belle.train.estimate"} <= may_load(code, stage), stage
