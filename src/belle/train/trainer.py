@@ -86,7 +86,7 @@ class FiniteTrainer(Trainer):
             value = float(self.accelerator.gather(loss.detach().reshape(1)).mean())
         self.curve.add(value)
         for watch in self.watches:
-            watch.batch(args[1])
+            watch.batch(args[1] if len(args) > 1 else kwargs["inputs"])
         if not math.isfinite(value):
             raise BelleError(
                 f"the loss is {value} at step {self.state.global_step + 1} of {self.state.max_steps}",
