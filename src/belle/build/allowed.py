@@ -2,7 +2,8 @@
 
 BOOKKEEPING = (
     ".belle", ".belle/hashes.json", ".belle/history.jsonl", ".belle/code-cache.json", ".belle/home*",
-    ".belle/parsed*", ".belle/tensorboard*", ".belle/runs*", ".belle/torch-extensions*", "logs*", ".dvc/tmp", ".dvc/tmp/lock",
+    ".belle/parsed*", ".belle/tensorboard*", ".belle/runs*",
+    ".belle/torch-extensions*", "logs*", ".dvc/tmp", ".dvc/tmp/lock",
 )  # fmt: skip
 """What the build itself keeps: nothing in it is part of a result, and every checkout has its own."""
 
