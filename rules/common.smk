@@ -8,8 +8,9 @@ from belle import strict_yaml
 from belle.build import library
 from belle.build.persistence import install
 from belle.build.registry import Registry
-from belle.build.stages import in_git, metric, stage
+from belle.build.stages import in_git, metric, plot, stage
 from belle.stages import LEDGER, STAGES
+from belle.chain import Chain
 from belle.config import load, load_overridden
 from belle.errors import InputError
 from belle.needs import Needs
@@ -33,6 +34,7 @@ except InputError as error:
     sys.exit(error.exit_status)
 
 registry = Registry(values)
+made_of = Chain(params)
 install(
     workflow,
     list(STAGES),

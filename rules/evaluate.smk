@@ -73,3 +73,37 @@ rule table:
             'belle table {output.md} {output.csv} {output.json} "{params.title}" {params.eval} {input.scores}'
             " --of {params.models} --reports {input.reports}"
         )
+
+
+# What a model is, on one page. How long it took and on what stands in no result: `belle runs` says that.
+rule card:
+    input:
+        model="models/{model}",
+        cards=registry.given(made_of.cards),
+        data=registry.brought(registry.given(made_of.data)),
+        raw=registry.given(made_of.raw),
+        cleaned=registry.given(made_of.cleaned),
+        curve=registry.given(made_of.curve),
+        reports=registry.given(made_of.reports),
+        scores=registry.given(made_of.scores),
+    output:
+        md="results/cards/{model}.md",
+        json="results/cards/{model}.json",
+    log:
+        "logs/card-{model}.log",
+    wildcard_constraints:
+        model="|".join([registry.names("bases"), registry.names("models")]),
+    params:
+        entry=registry.described(made_of.entry),
+        recipe=registry.described(made_of.recipe),
+        dataset=registry.described(made_of.dataset),
+        texts=made_of.texts,
+        asked=registry.described(made_of.asked),
+        gptq=registry.described(made_of.gptq),
+    shell:
+        stage(
+            "belle card {input.model} {output.md} {output.json} {wildcards.model} --cards {input.cards}"
+            " --data {input.data:q} --raw {input.raw} --cleaned {input.cleaned} --curve {input.curve}"
+            " --reports {input.reports} --scores {input.scores} --described @entry {params.entry}"
+            " @recipe {params.recipe} @dataset {params.dataset} @texts {params.texts} @asked {params.asked} @gptq {params.gptq}"
+        )

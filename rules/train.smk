@@ -1,5 +1,15 @@
 # Checkpoints lie in .belle/checkpoints, outside of every output: a killed job goes on from them. Tokenised rows lie in
 # .belle/tokens by their content: what is trained on the same rows again does not tokenise them again.
+loss_curve = partial(
+    plot,
+    x="step",
+    y="loss",
+    x_label="optimizer step",
+    y_label="loss",
+    title="Training loss of {name}",
+)
+
+
 rule base:
     input:
         registry.path("data/corpus/{corpus}.txt", corpus="bases.{base}.corpus"),
@@ -27,7 +37,7 @@ rule sft:
         deepspeed=registry.given(params.deepspeed_of),
     output:
         model=directory("models/{model}"),
-        curve="results/training/{model}.csv",
+        curve=loss_curve("results/training/{model}.csv"),
     log:
         "logs/sft-{model}.log",
     wildcard_constraints:
@@ -57,7 +67,7 @@ rule pretrain:
         texts=registry.path("{path}", path="bases.{base}.texts"),
     output:
         model=directory("models/{base}"),
-        curve="results/training/{base}.csv",
+        curve=loss_curve("results/training/{base}.csv"),
     log:
         "logs/pretrain-{base}.log",
     wildcard_constraints:

@@ -13,6 +13,10 @@ from typing import Any
 from belle import config
 from belle.errors import BelleError
 from belle.stages import ASKING, LEDGER, STAGES, add_stage
+from belle.train import watching
+
+TRAINING = frozenset({"base", "pretrain", "sft", "reward", "dpo", "ppo"})
+"""The stages that train a model, and are looked on at while they do."""
 
 
 def budget(path: Path = Path("params.yaml")) -> Any:
@@ -58,6 +62,11 @@ def parser() -> argparse.ArgumentParser:
     commands = root.add_subparsers(title="commands", metavar="COMMAND", required=True)
     for name, (command, arguments) in STAGES.items():
         add_stage(commands, name, command, arguments)
+        if name in TRAINING:
+            commands.choices[name].epilog = (
+                "Curves of loss, speed and memory: `tensorboard --logdir .belle/tensorboard`; what a training took: "
+                "`belle runs`."
+            )
     for module in _modules():
         name = module.__name__.rpartition(".")[2].replace("_", "-")
         extra = commands.add_parser(name, help=_first_line(module), description=module.__doc__)
@@ -106,6 +115,30 @@ def as_stage(command: str) -> Iterator[None]:
             track((str(LEDGER),))
 
 
+@contextmanager
+def watched(args: argparse.Namespace) -> Iterator[None]:
+    """Look on at a stage that trains, and say at its end what it took; no result depends on it."""
+    if args.command not in TRAINING:
+        yield
+        return
+    made: list[Any] = []
+
+    def make() -> Any:
+        from belle.train.tracking import Tracking  # it imports torch, whose environment the stage sets up first
+
+        made.append(Tracking(args.checkpoints.name))
+        return made[-1]
+
+    watching.WATCHERS.append(make)
+    try:
+        yield
+    finally:
+        watching.WATCHERS.remove(make)
+    for watch in made:
+        if words := watch.last_words():
+            print(words, file=sys.stderr)
+
+
 def main(argv: list[str] | None = None) -> int:
     """Run ``belle``; returns the exit status: 0, 1 for a fault outside, 2 for something given that is refused."""
     args = parser().parse_args(argv)
@@ -117,7 +150,8 @@ def main(argv: list[str] | None = None) -> int:
                 args.words = sys.argv[1:] if argv is None else argv
             if args.command in ASKING:
                 args.budget = budget()
-            args.run(args)
+            with watched(args):
+                args.run(args)
     except BelleError as error:
         print(f"belle {args.command}: {error}", file=sys.stderr)
         return error.exit_status

@@ -57,7 +57,8 @@ def in_processes(args: Arguments) -> bool:
         where = args.launch()
         try:
             launch(
-                [sys.executable, "-m", "belle.cli", *args.words], processes,
+                # not by its whole name: the fingerprint would follow the command line into every other stage
+                [sys.executable, "-m", f"{__package__}.cli", *args.words], processes,
                 places=places_of(Path(where.hostfile)) if where.hostfile else [Place(HERE, processes)],
                 remote=where.remote, master_address=where.master_address,
                 environment={name: value for name, value in os.environ.items() if not name.startswith("DVC_")},
@@ -388,6 +389,21 @@ def table(args: Arguments) -> None:
     )  # fmt: skip
 
 
+def card(args: Arguments) -> None:
+    """Write a model's card: what it is made of, with digests, settings, loss, scores, and what its licences ask."""
+    numeric_environment(1)
+    from belle.evaluate.card import card
+
+    several = {
+        field: [Path(path) for path in getattr(args, field)]
+        for field in ("cards", "data", "raw", "cleaned", "curve", "reports", "scores")
+    }
+    card(
+        name=args.name, model=args.model, out_md=args.out_md, out_json=args.out_json, described=args.described,
+        **several,
+    )  # fmt: skip
+
+
 def sample(args: Arguments) -> None:
     """Let a model draw several answers to each of some training prompts."""
     numeric_environment(args.threads)
@@ -481,10 +497,14 @@ STAGES: dict[str, tuple[Command, str]] = {
     "dpo": (dpo, "base pairs out report checkpoints"),
     "ppo": (ppo, "base reward data out report checkpoints"),
     "table": (table, "out_md out_csv out_json title= evaluation= scores* --of* --reports*"),
+    "card": (
+        card,
+        "model out_md out_json name= --cards* --data* --raw* --cleaned* --curve* --reports* --scores* --described…",
+    ),
 }
 """Stage → its function and its arguments: a path, ``name=`` text, ``name*`` several paths, ``name?`` any number of
 paths, ``--name`` an
-option, ``--name*`` one of several values."""
+option, ``--name*`` one of several values, ``--name…`` one that takes all that follows, flags too."""
 
 DEFAULTS = {"--revision=": "main", "--split=": "train", "--key_sha256=": "any", "--check_sum=": "none"}
 """What options of one value are where they are not given."""
@@ -533,6 +553,8 @@ def add_stage(commands: Any, name: str, command: Command, arguments: str) -> Non
             parser.add_argument(argument, type=float, default=1.0, help="share of the rows (default: %(default)s)")
         elif argument == "--gpus":
             parser.add_argument(argument, type=int, default=0, help="how many to train on (default: none)")
+        elif argument.endswith("…"):
+            parser.add_argument(argument[:-1], nargs=argparse.REMAINDER, default=[])
         elif argument.startswith("--") and argument.endswith("*"):
             parser.add_argument(argument[:-1], nargs="*", default=[])
         elif argument.startswith("--"):

@@ -15,7 +15,7 @@ from trials.kills.kill import ASKING
 
 def outputs(entry: dict[str, Any]) -> list[str]:
     """The paths that a stage of dvc.yaml writes."""
-    listed = [*entry.get("outs", []), *entry.get("metrics", [])]
+    listed = [*entry.get("outs", []), *entry.get("metrics", []), *entry.get("plots", [])]
     return [next(iter(item)) if isinstance(item, dict) else item for item in listed]
 
 

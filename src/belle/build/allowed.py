@@ -2,9 +2,13 @@
 
 BOOKKEEPING = (
     ".belle", ".belle/hashes.json", ".belle/history.jsonl", ".belle/code-cache.json", ".belle/home*",
-    ".belle/parsed*", ".belle/torch-extensions*", "logs*", ".dvc/tmp", ".dvc/tmp/lock",
+    ".belle/parsed*", ".belle/tensorboard*", ".belle/runs*",
+    ".belle/torch-extensions*", "logs*", ".dvc/tmp", ".dvc/tmp/lock",
 )  # fmt: skip
 """What the build itself keeps: nothing in it is part of a result, and every checkout has its own."""
+
+LOOKING_ON = ("belle.train.tracking",)
+"""Modules that the command line brings into a training to look on: see ``belle.train.watching``."""
 
 PIPELINE = ("params.yaml", "dvc.yaml", "dvc.lock", "ondemand/dvc.yaml", "ondemand/dvc.lock")
 """What ``belle.cli.as_stage`` checks before a stage; the values that a stage reads come with its command."""

@@ -274,7 +274,7 @@ def users_of(state: State, cache: Cache) -> dict[str, tuple[str, ...]]:
 def kept_in_git() -> set[str]:
     """Outputs that git holds instead of the cache."""
     entries = [entry for file in (DVC_FILE, ONDEMAND_FILE) for entry in pipeline.entries(file).values()]
-    outs = [out for entry in entries for out in [*entry.get("outs", []), *entry.get("metrics", [])]]
+    outs = [out for entry in entries for kind in ("outs", "metrics", "plots") for out in entry.get(kind, [])]
     return {path for out in outs if isinstance(out, dict) for path, how in out.items() if how.get("cache") is False}
 
 

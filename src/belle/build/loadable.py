@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from belle.build.allowed import LOOKING_ON
 from belle.build.code import EFFECTS, PACKAGE, Code, Target
 
 
@@ -25,7 +26,7 @@ def may_load(code: Code, command: str) -> set[str]:
         start = (f"{PACKAGE}.commands.{command}", "run")
     reached = set(code.reached(start)[0])
     line = {name for name in code.modules if name.startswith((f"{PACKAGE}.commands", f"{PACKAGE}.build"))}
-    line = _imported(code, line | {f"{PACKAGE}.cli"}, code.modules.__contains__)
+    line = _imported(code, line | {f"{PACKAGE}.cli", *LOOKING_ON}, code.modules.__contains__)
     found = _imported(code, reached | line, lambda name: not code.modules[name].definitions[EFFECTS].refers)
     return found | {parent for name in found for parent in _with_packages(name)}
 

@@ -53,7 +53,7 @@ def resolve(name: str, entry: dict[str, Any], state: State) -> Stage:
             params[PARAMS_FILE] = (*params.get(PARAMS_FILE, ()), item)
     values = state.values(PARAMS_FILE)
     cmd = _REFERENCE.sub(lambda match: as_dvc_writes(look_up(match[1], values)), entry["cmd"])
-    outs = [*entry.get("outs", []), *entry.get("metrics", [])]
+    outs = [*entry.get("outs", []), *entry.get("metrics", []), *entry.get("plots", [])]
     return Stage(
         name=name,
         cmd=cmd.rstrip(),

@@ -116,6 +116,19 @@ class Registry:
 
         return resolve
 
+    def described(self, found: Callable[[Any], tuple[str, list[str]] | None]) -> Callable[[Any], Any]:
+        """All values at a key that a function of the wildcards finds, with the keys that chose it; none where it
+        finds none."""
+
+        def resolve(wildcards: Any) -> Any:
+            chosen = found(wildcards)
+            if chosen is None:
+                return ""
+            key, by = chosen
+            return Setting(key, look_up(key, self.values), {each: look_up(each, self.values) for each in by})
+
+        return resolve
+
     def path(self, pattern: str, **keys: str) -> Callable[[Any], list[str]]:
         """Paths chosen by the registry, as ``path("models/{base}", base="models.{model}.base")``.
 

@@ -27,8 +27,8 @@ FINGERPRINT = "fingerprint"
 """The stage that writes code.json; it is bookkeeping, so it never counts as a rebuild."""
 
 _RUNNER = "python -m belle.build.run {log} -- "
-GIT, METRIC = "belle_git", "belle_metric"
-"""Snakemake flags on outputs: kept in git instead of DVC's cache; shown by ``dvc metrics``."""
+GIT, METRIC, PLOT = "belle_git", "belle_metric", "belle_plot"
+"""Snakemake flags on outputs: kept in git instead of DVC's cache; shown by ``dvc metrics``; drawn by ``dvc plots``."""
 
 HEADER = "# Written from Snakefile and rules/ by `belle dvc-yaml`; do not edit. Values stand in params.yaml.\n"
 
@@ -50,6 +50,18 @@ def metric(path: Any) -> Any:
     from snakemake.io import flag
 
     return flag(path, METRIC, True)
+
+
+def plot(path: Any, **properties: str) -> Any:
+    """Mark an output as rows for ``dvc plots``.
+
+    Args:
+        properties: As DVC names them: ``x``, ``y``, ``x_label``, ``y_label``, ``title``; ``{name}`` in the title is the
+            file's.
+    """
+    from snakemake.io import flag
+
+    return flag(path, PLOT, properties)
 
 
 def is_stage(job: Any) -> bool:
@@ -135,13 +147,20 @@ def entry_of(job: Any) -> dict[str, Any]:
         entry["params"] = [*code, *found.params.get(PARAMS_FILE, ())]
     outs: list[Any] = []
     metrics: list[Any] = []
+    plots: list[Any] = []
     for path in job.output:
+        if properties := path.flags.get(PLOT):
+            titled = {key: value.format(name=Path(path).stem) for key, value in properties.items()}
+            plots.append({str(path): titled})
+            continue
         text: Any = {str(path): {"cache": False}} if path.flags.get(GIT) else str(path)
         (metrics if path.flags.get(METRIC) else outs).append(text)
     if outs:
         entry["outs"] = outs
     if metrics:
         entry["metrics"] = metrics
+    if plots:
+        entry["plots"] = plots
     if wired := _wired(job):
         entry["meta"] = {"wired": wired}
     return entry

@@ -25,6 +25,7 @@ from belle.train.objectives import (
     mean_of_answers,
 )
 from belle.train.policy import Policy, Rollout
+from belle.train.watching import watches
 
 Score = Callable[[Rollout], torch.Tensor]
 """From a batch of answers to how good each is, [B] on the CPU."""
@@ -254,12 +255,21 @@ def reinforce(
         print(f"resuming from {resume}", file=sys.stderr)
         run.load(resume)
     every = max(1, save_steps // recipe.updates)
+    seen_by = watches()
+    for watch in seen_by:
+        watch.begin(run.step, recipe.steps)
     with tqdm(total=recipe.steps, initial=run.step, desc=recipe.algorithm, unit="batch", mininterval=1) as bar:
         while run.step < recipe.steps:
             run.advance(prompts, score)
             last = run.curve[-1]
             bar.set_postfix_str(f"score {last['score']:.3f}, kl {last['kl']:.2f}", refresh=False)
             bar.update()
+            for watch in seen_by:
+                watch.step(run.step, last, round(last["tokens"] * recipe.batch_size))
             if run.step % every == 0 or run.step == recipe.steps:
                 run.save(checkpoints)
+                for watch in seen_by:
+                    watch.saved(run.step)
+    for watch in seen_by:
+        watch.end()
     return run.curve

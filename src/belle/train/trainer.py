@@ -17,6 +17,7 @@ from belle.train.batches import Item, Ordered, stack
 from belle.train.checkpoints import MarkComplete, latest
 from belle.train.curve import Curve
 from belle.train.scale import Evened, accumulation, by_gloo_alone
+from belle.train.watching import watches
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,9 @@ class FiniteTrainer(Trainer):
         self.loss = loss
         self.curve = Curve()
         self.callback_handler.callbacks.insert(0, self.curve)  # before MarkComplete, which lists a checkpoint's files
+        self.watches = watches()
+        for callback in (item for watch in self.watches for item in watch.callbacks(self)):
+            self.callback_handler.callbacks.insert(-1, callback)  # before the progress bar, which prints what is logged
         if loss is not None:
             self.model_accepts_loss_kwargs = False  # a mean of each batch: accumulation divides it by its steps
 
@@ -81,6 +85,8 @@ class FiniteTrainer(Trainer):
         if self.args.world_size > 1:
             value = float(self.accelerator.gather(loss.detach().reshape(1)).mean())
         self.curve.add(value)
+        for watch in self.watches:
+            watch.batch(args[1] if len(args) > 1 else kwargs["inputs"])
         if not math.isfinite(value):
             raise BelleError(
                 f"the loss is {value} at step {self.state.global_step + 1} of {self.state.max_steps}",
