@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from belle import cli
+from belle.data.rouge import joining
 from belle.data.rouge.deciding import decide
 from belle.data.rouge.joining import alike, walk
 from belle.data.rouge.packed import Rows, pack
@@ -74,11 +75,14 @@ def check_walk(rows: list[Row], packed: Rows, threshold: float) -> None:
             kept.append(row)
     mask = np.zeros(len(rows), np.bool_)
     mask[keep] = True
-    now, witness = walk(packed, np.array(few, np.int64), mask, threshold)
-    assert np.flatnonzero(now).tolist() == kept
-    assert np.flatnonzero(witness >= 0).tolist() == sorted(witnesses)
-    for row, before in witnesses.items():
-        assert witness[row] == before[0] if row in few else witness[row] in before
+    for short in (0, 1 << 30):  # by the index, and by signatures
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(joining, "SHORT", short)
+            now, witness = walk(packed, np.array(few, np.int64), mask, threshold)
+        assert np.flatnonzero(now).tolist() == kept
+        assert np.flatnonzero(witness >= 0).tolist() == sorted(witnesses)
+        for row, before in witnesses.items():
+            assert witness[row] == before[0] if row in few else witness[row] in before
     some = np.arange(len(rows), dtype=np.int64)
     others = np.roll(some, 1)
     expected = [similar(one, other) for one, other in zip(some.tolist(), others.tolist(), strict=True)]

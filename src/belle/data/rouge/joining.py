@@ -1,7 +1,8 @@
 """What an edit of a set changes: a few rows to decide among those that are kept.
 
-The few are indexed by the rarest of their tokens, as in ``deciding``, and the kept rows are held against that index in
-order. Nothing is compared that has no say any more, so rows of one common template cost little.
+The kept rows are held against the few in order: against their signatures where rows are short, else against an index of
+the rarest of their tokens, as in ``deciding``. Nothing is compared that has no say any more, so rows of one common
+template cost little.
 """
 
 from __future__ import annotations
@@ -9,10 +10,12 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from belle.data.rouge.loops import Longs, alike_rows, count_few, index_few, signatures_of, walk_rows
+from belle.data.rouge.loops import Longs, alike_rows, count_few, index_few, signatures_of, walk_rows, walk_short_rows
 from belle.data.rouge.packed import Rows
 
 Mask = npt.NDArray[np.bool_]
+SHORT = 40
+"""Tokens of a row on average up to which signatures tell most rows apart, and an index is not worth its making."""
 
 
 def walk(rows: Rows, few: Longs, keep: Mask, threshold: float) -> tuple[Mask, Longs]:
@@ -28,17 +31,24 @@ def walk(rows: Rows, few: Longs, keep: Mask, threshold: float) -> tuple[Mask, Lo
         Which of all these are kept [N], and for each that is not the first kept row before it whose ROUGE-L F1 with it
         reaches the threshold (of a row that was kept so far: any such row of the few), -1 elsewhere [N].
     """
+    slots = np.full(len(rows), -1, np.int32)
+    slots[few] = np.arange(len(few), dtype=np.int32)
+    now, witness = keep.copy(), np.full(len(rows), -1, np.int64)
+    among, signatures = np.flatnonzero(keep | (slots >= 0)), signatures_of(rows.flat, rows.starts)
+    if len(rows.flat) <= SHORT * len(rows):
+        walk_short_rows(
+            rows.flat, rows.starts, among, few, slots, threshold, rows.longest, rows.vocabulary, signatures, now,
+            witness,
+        )  # fmt: skip
+        return now, witness
     heads = np.zeros(rows.vocabulary + 2, np.int64)
     count_few(rows.flat, rows.starts, few, threshold, rows.longest, heads)
     np.cumsum(heads, out=heads)
     post_few, post_rest = np.empty(heads[-1], np.int32), np.empty(heads[-1], np.uint64)
     index_few(rows.flat, rows.starts, few, threshold, rows.longest, heads, post_few, post_rest)
-    slots = np.full(len(rows), -1, np.int32)
-    slots[few] = np.arange(len(few), dtype=np.int32)
-    now, witness = keep.copy(), np.full(len(rows), -1, np.int64)
     walk_rows(
-        rows.flat, rows.starts, np.flatnonzero(keep | (slots >= 0)), few, slots, threshold, rows.longest, heads,
-        post_few, post_rest, signatures_of(rows.flat, rows.starts), now, witness,
+        rows.flat, rows.starts, among, few, slots, threshold, rows.longest, heads, post_few, post_rest, signatures, now,
+        witness,
     )  # fmt: skip
     return now, witness
 

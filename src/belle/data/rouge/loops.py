@@ -405,6 +405,68 @@ def walk_rows(
 
 
 @njit(cache=True, nogil=True)
+def walk_short_rows(
+    flat: Ints, starts: Longs, among: Longs, few: Longs, slots: Ints, threshold: float, longest: int, vocabulary: int,
+    signatures: Words, keep: npt.NDArray[np.bool_], witness: Longs,
+) -> None:  # fmt: skip
+    """What ``walk_rows`` does, each row held against the signatures of all that have a say: two words for each."""
+    needs = np.full(longest + 1, UNREACHABLE, np.int32)
+    local = np.full(vocabulary, -1, np.int32)
+    lines = np.empty(longest * ((longest + BITS - 1) // BITS) + 1, np.uint64)
+    open_ = np.empty((longest + BITS - 1) // BITS + 1, np.uint64)
+    candidates = np.empty(len(few), np.int64)
+    who, lengths = few.copy(), np.empty(len(few), np.int32)
+    signs = np.empty(len(few), np.uint64)
+    for slot in range(len(few)):
+        lengths[slot], signs[slot] = starts[few[slot] + 1] - starts[few[slot]], signatures[few[slot]]
+    open_few, dropped = len(few), 0
+    for row in among:
+        if 8 * dropped > open_few:  # what is dropped has no say
+            to = 0
+            for at in range(open_few):
+                if witness[who[at]] < 0:
+                    who[to], lengths[to], signs[to] = who[at], lengths[at], signs[at]
+                    to += 1
+            open_few, dropped = to, 0
+        asked = slots[row] >= 0
+        if asked and witness[row] >= 0:
+            continue
+        keep[row] = True
+        start, end = starts[row], starts[row + 1]
+        m = end - start
+        if m == 0:
+            continue
+        _, first, last = fill_needs(threshold, m, needs)
+        mine, found = signatures[row], 0
+        for at in range(open_few):
+            n = lengths[at]
+            if n < first or n > last or not _alike(mine, signs[at], m, n, needs[n]):
+                continue
+            other = who[at]
+            if other == row or (witness[other] >= 0 if other > row else asked or not keep[other]):
+                continue
+            candidates[found] = other
+            found += 1
+        if found:
+            set_places(flat, start, end, local, lines)
+            for before in range(2):
+                for index in range(found):
+                    other = candidates[index]
+                    if (other < row) == (before == 1) or not keep[row]:
+                        continue
+                    begin, stop = starts[other], starts[other + 1]
+                    if lcs(m, local, lines, flat, begin, stop, open_) >= needs[stop - begin]:
+                        if other < row:
+                            keep[row], witness[row] = False, other
+                        else:
+                            witness[other] = row
+                            dropped += 1
+            clear_places(flat, start, end, local)
+        for length in range(first, last + 1):
+            needs[length] = UNREACHABLE
+
+
+@njit(cache=True, nogil=True)
 def alike_rows(
     flat: Ints, starts: Longs, some: Longs, others: Longs, threshold: float, longest: int, vocabulary: int
 ) -> npt.NDArray[np.bool_]:
