@@ -13,9 +13,14 @@ from belle import strict_yaml
 from belle.entries import (
     BUILT_ON,
     ENTRIES,
+    OTHERS,
+    SCORE,
+    TOKENS,
     AskedDataset,
     Categories,
+    Claim,
     ConvertedBase,
+    Directions,
     Eval,
     ExpandedBase,
     GeneratedDataset,
@@ -36,6 +41,7 @@ from belle.entries import (
 )  # fmt: skip
 from belle.errors import InputError
 from belle.params import Params
+from belle.records import INSTRUCTION_CLASSES
 from belle.settings import (
     SECTIONS,
     Budget,
@@ -68,7 +74,7 @@ def _fields_at(raw: Any, path: list[str]) -> list[str]:
     elif path:
         registry = {
             "evals": Eval, "tables": Table, "categories": Categories, "texts": Text, "weighers": Weigher,
-            "rewards": RewardModel,
+            "rewards": RewardModel, "directions": Claim if len(path) > 2 else Directions,
         }  # fmt: skip
         about_the_build = {"pace": Pace, "budget": Budget, "launch": Launch}
         model = {**SECTIONS, **registry, **about_the_build}.get(path[0])
@@ -186,6 +192,7 @@ def _reference_faults(params: Params) -> list[tuple[list[str], str]]:
     for section, recipes in (("sft", params.sft), ("pretrain", params.pretrain)):
         faults += [fault for name, recipe in recipes.items() for fault in _training_faults([section, name], recipe)]
     _alignment_faults(params, known, faults)
+    _direction_faults(params, known, faults)
     for name, entry in params.evals.items():
         known(["evals", name, "answer"], entry.answer, "recipe of answer", list(params.answer))
         known(["evals", name, "judge"], entry.judge, "recipe of judge", list(params.judge))
@@ -241,6 +248,35 @@ def _alignment_faults(params: Params, known: Any, faults: list[tuple[list[str], 
             faults.append((["ppo", name, "samples_per_prompt"], f"must divide batch_size {recipe.batch_size}"))
         if recipe.algorithm == "grpo" and recipe.samples_per_prompt < 2:
             faults.append((["ppo", name, "samples_per_prompt"], "must be at least 2 for grpo, which compares them"))
+
+
+def _direction_faults(params: Params, known: Any, faults: list[tuple[list[str], str]]) -> None:
+    """What is wrong with claims about which way a change goes."""
+    for name, entry in params.directions.items():
+        known(["directions", name, "eval"], entry.eval, "evaluation set", list(params.evals))
+        for claim_name, claim in entry.claims.items():
+            place = ["directions", name, "claims", claim_name]
+            measures = [SCORE, OTHERS, TOKENS, *INSTRUCTION_CLASSES]
+            known([*place, "measure"], claim.measure, "measure", measures)
+            if len(claim.better) != len(claim.worse):
+                fault = f"{len(claim.better)} better and {len(claim.worse)} worse: name one of each for every seed"
+                faults.append(([*place, "worse"], fault))
+            for side in ("better", "worse"):
+                listed = getattr(claim, side)
+                for model in listed:
+                    known([*place, side], model, "base or model", params.scored_names())
+                if claim.measure == TOKENS and side == "worse":
+                    continue
+                if twice := sorted({model for model in listed if listed.count(model) > 1}):
+                    faults.append(([*place, side], f"named twice: {', '.join(twice)}; every seed needs its own"))
+            for better, worse in zip(claim.better, claim.worse, strict=False):
+                base = params.bases.get(better)
+                if claim.measure == TOKENS and not isinstance(base, ExpandedBase):
+                    faults.append(([*place, "better"], f"{better} is no expanded base: {TOKENS} is of vocabularies"))
+                elif claim.measure == TOKENS and isinstance(base, ExpandedBase) and base.base != worse:
+                    faults.append(([*place, "worse"], f"{better} is made of {base.base}, found {worse}"))
+                elif better == worse:
+                    faults.append(([*place, "worse"], f"{worse} would be compared with itself"))
 
 
 def _training_faults(path: list[str], recipe: Sft | Pretrain) -> list[tuple[list[str], str]]:
