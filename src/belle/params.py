@@ -259,9 +259,16 @@ class Params(Section):
 
     def claims_of_directions(self, field: str) -> Any:
         """A function of the wildcards for a word of every claim: its ``name``, its number of ``seeds``, a field."""
-        parts = {"name": lambda name, _: name, "seeds": lambda _, claim: str(len(claim.better))}
-        part = parts.get(field, lambda _, claim: getattr(claim, field))
-        return lambda wildcards: [part(*item) for item in self.directions[wildcards.directions].claims.items()]
+
+        def words(wildcards: Any) -> list[str]:
+            found = self.directions[wildcards.directions].claims
+            if field == "name":
+                return list(found)
+            if field == "seeds":
+                return [str(len(claim.better)) for claim in found.values()]
+            return [getattr(claim, field) for claim in found.values()]
+
+        return words
 
     def made_by(self, name: str) -> str:
         """The recipe and the seed that a base or model was made with, and what it was made of where that has a seed."""

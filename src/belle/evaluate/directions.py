@@ -91,7 +91,7 @@ def directions(
     _check(results, verdicts, names, recipes, claims, says, measures, seeds)
     sides = zip(results, names, recipes, strict=True)
     rows = iter(verdicts)
-    found = []
+    found: list[dict[str, Any]] = []
     for claim, words, measure, count in zip(claims, says, measures, seeds, strict=True):
         pairs = [_pair(measure, next(sides), next(sides), rows) for _ in range(count)]
         mean, low, high = (round(value, _PLACES) for value in interval([pair.gain for pair in pairs]))
