@@ -275,10 +275,11 @@ class Params(Section):
         if name.endswith("-gptq"):
             return f"gptq of {name.removesuffix('-gptq')}"
         entry: Any = self.models.get(name) or self.bases[name]
-        kind = {
+        kinds: dict[Any, str] = {
             ScratchBase: "base", PretrainedBase: "pretrain", ExpandedBase: "vocabulary", TrainedModel: "sft",
             PreferredModel: "dpo", ReinforcedModel: "ppo",
-        }.get(type(entry))  # fmt: skip
+        }  # fmt: skip
+        kind = kinds.get(type(entry))
         if kind is None:
             return str(entry.kind)
         recipe = getattr(entry, kind)
