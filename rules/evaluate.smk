@@ -107,3 +107,32 @@ rule card:
             " --reports {input.reports} --scores {input.scores} --described @entry {params.entry}"
             " @recipe {params.recipe} @dataset {params.dataset} @texts {params.texts} @asked {params.asked} @gptq {params.gptq}"
         )
+
+
+# Which way a change goes, over several seeds. Verdicts are there for the intervals over questions.
+rule directions:
+    input:
+        results=registry.given(params.results_of_directions),
+        verdicts=registry.given(params.verdicts_of_directions),
+    output:
+        md=in_git("results/directions/{directions}.md"),
+        json=in_git("results/directions/{directions}.json"),
+    log:
+        "logs/directions-{directions}.log",
+    wildcard_constraints:
+        directions=registry.names("directions"),
+    params:
+        title=registry.value("directions.{directions}.title"),
+        eval=registry.value("directions.{directions}.eval"),
+        names=params.names_of_directions,
+        recipes=params.recipes_of_directions,
+        claims=params.claims_of_directions("name"),
+        says=params.claims_of_directions("says"),
+        measures=params.claims_of_directions("measure"),
+        seeds=params.claims_of_directions("seeds"),
+    shell:
+        stage(
+            'belle directions {output.md} {output.json} "{params.title}" {params.eval} {input.results}'
+            " --verdicts {input.verdicts} --names {params.names} --recipes {params.recipes:q}"
+            " --claims {params.claims} --says {params.says:q} --measures {params.measures:q} --seeds {params.seeds}"
+        )

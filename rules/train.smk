@@ -53,11 +53,12 @@ rule sft:
         fraction=registry.value("models.{model}.data_fraction"),
         gpus=registry.value("models.{model}.gpus"),
         settings=registry.settings("sft", "models.{model}"),
+        override=registry.overriding("models.{model}.override"),
     shell:
         stage(
             "belle sft {input.base} {input.data} {output.model} {output.curve}"
             " .belle/checkpoints/{wildcards.model} .belle/tokens"
-            " --data_fraction {params.fraction} --gpus {params.gpus} {params.settings}"
+            " --data_fraction {params.fraction} --gpus {params.gpus} {params.settings} {params.override}"
         )
 
 

@@ -53,7 +53,7 @@ def test_each_stage_is_a_function_of_its_arguments_and_section():
 def test_sections_are_stages():
     assert set(settings.SECTIONS) <= set(stages.STAGES)
     registry = {"default_tables", "datasets", "bases", "models", "evals", "tables", "categories", "texts", "weighers"}
-    registry |= {"pairs", "rewards"}
+    registry |= {"pairs", "rewards", "directions"}
     about_the_build = {"pace", "budget", "launch"}
     assert set(config.Params.model_fields) == registry | set(settings.SECTIONS) | about_the_build
 

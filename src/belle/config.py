@@ -12,6 +12,8 @@ from belle import strict_yaml
 from belle.entries import (
     ENTRIES,
     Categories,
+    Claim,
+    Directions,
     Eval,
     RewardModel,
     Table,
@@ -40,7 +42,7 @@ def _fields_at(raw: Any, path: list[str]) -> list[str]:
     elif path:
         registry = {
             "evals": Eval, "tables": Table, "categories": Categories, "texts": Text, "weighers": Weigher,
-            "rewards": RewardModel,
+            "rewards": RewardModel, "directions": Claim if len(path) > 2 else Directions,
         }  # fmt: skip
         about_the_build = {"pace": Pace, "budget": Budget, "launch": Launch}
         model = {**SECTIONS, **registry, **about_the_build}.get(path[0])

@@ -6,7 +6,7 @@ from typing import Annotated, Literal, get_args
 
 from pydantic import Field
 
-from belle.settings import Count, PositiveFloat, PositiveInt, Section
+from belle.settings import Count, Name, PositiveFloat, PositiveInt, Section
 
 HubName = Annotated[str, Field(pattern=r"^[\w./-]+$")]
 """A repository of the hub, a revision of one, or a local folder."""
@@ -134,8 +134,17 @@ class PretrainedBase(Section):
     gpus: Count
 
 
+class Override(Section):
+    """Settings of one model that go before those of its recipe."""
+
+    seed: Count
+
+
 class TrainedModel(Section):
-    """A model fine-tuned here; ``gpus`` is how many it trains on (0: the CPU will do)."""
+    """A model fine-tuned here; ``gpus`` is how many it trains on (0: the CPU will do).
+
+    ``override`` may be left out: then the recipe holds as it stands.
+    """
 
     kind: Literal["trained"]
     base: str
@@ -143,6 +152,7 @@ class TrainedModel(Section):
     data_fraction: Annotated[float, Field(gt=0, le=1)]
     sft: str
     gpus: Count
+    override: Override | None = None
 
 
 Published = Annotated[str, Field(pattern=r"^[\w./-]*$")]
@@ -258,6 +268,35 @@ class Table(Section):
     title: Annotated[str, Field(pattern=r"^[^\"$`\\\n]+$")]
     eval: str
     models: Annotated[list[str], Field(min_length=1)]
+
+
+SCORE, OTHERS, TOKENS = "Score", "others", "tokens_a_character"
+"""What a claim can be about besides one class: all of an evaluation set, its pooled classes, a vocabulary (less is
+better)."""
+Said = Annotated[str, Field(pattern=r"^[^\"$`\\|{}\n]+$", max_length=100)]
+"""Words that a command and a cell of a table can hold."""
+Seeds = Annotated[list[str], Field(min_length=3)]
+"""A model for each seed."""
+
+
+class Claim(Section):
+    """That ``better`` is better than ``worse`` by ``measure``, seed by seed: bases and models of this registry.
+
+    For ``tokens_a_character`` the better ones are expanded bases, and the worse the bases that they are made of.
+    """
+
+    says: Said
+    measure: str
+    better: Seeds
+    worse: Seeds
+
+
+class Directions(Section):
+    """Claims about which way a change goes, each over several seeds, on one evaluation set."""
+
+    title: Said
+    eval: str
+    claims: Annotated[dict[Name, Claim], Field(min_length=1)]
 
 
 class Categories(Section):

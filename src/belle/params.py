@@ -2,7 +2,7 @@
 
 One section per stage, keyed by recipe where the two worlds differ; a field of a section is a flag of the stage's
 subcommand and a keyword of its function, under one name. No field has a default: params.yaml is the whole truth. Only
-``pace``, ``budget`` and ``launch``, which no result depends on, may be left out.
+``pace``, ``budget`` and ``launch``, which no result depends on, may be left out, and a model's ``override``.
 """
 
 from __future__ import annotations
@@ -13,11 +13,13 @@ from pydantic import Field
 
 from belle.entries import (
     BUILT_ON,
+    TOKENS,
     AskedDataset,
     BaseEntry,
     Categories,
     ConvertedBase,
     Dataset,
+    Directions,
     Eval,
     ExpandedBase,
     HubBase,
@@ -29,8 +31,10 @@ from belle.entries import (
     PreferredModel,
     PretrainedBase,
     RecoveredModel,
+    ReinforcedModel,
     ReleasedModel,
     RewardModel,
+    ScratchBase,
     Table,
     Text,
     TrainedModel,
@@ -89,6 +93,7 @@ class Params(Section):
     weighers: dict[Name, Weigher]
     pairs: dict[Name, Pairs]
     rewards: dict[Name, RewardModel]
+    directions: dict[Name, Directions]
     corpus: dict[Name, Corpus]
     evalset: dict[Name, Evalset]
     generate: dict[Name, Generate]
@@ -222,6 +227,75 @@ class Params(Section):
         model = self.models[wildcards.model]
         path = self.sft[model.sft].deepspeed if isinstance(model, TrainedModel) else ""
         return [(path, [f"models.{wildcards.model}.sft"])] if path else []
+
+    def _compared(self, name: str) -> list[tuple[str, str, bool, str]]:
+        """Everything that claims compare: the better and the worse of each seed in turn, whether it is of a vocabulary,
+        and the keys of params.yaml that chose it."""
+        return [
+            (f"directions.{name}.claims.{claim}.{side}", model, entry.measure == TOKENS, expanded)
+            for claim, entry in self.directions[name].claims.items()
+            for pair in zip(entry.better, entry.worse, strict=True)
+            for side, model, expanded in (("better", pair[0], pair[0]), ("worse", pair[1], pair[0]))
+        ]
+
+    def results_of_directions(self, wildcards: Any) -> list[tuple[str, list[str]]]:
+        """The scores that claims compare, or the reports of vocabularies, and the keys that chose them."""
+        at = wildcards.directions
+        return [
+            (f"results/vocabulary/{expanded}.json", [key])
+            if vocabulary
+            else (f"results/scores/{self.directions[at].eval}/{model}.json", [f"directions.{at}.eval", key])
+            for key, model, vocabulary, expanded in self._compared(at)
+        ]
+
+    def verdicts_of_directions(self, wildcards: Any) -> list[tuple[str, list[str]]]:
+        """The verdicts behind those scores, and the keys that chose them."""
+        at = wildcards.directions
+        return [
+            (f"results/verdicts/{self.directions[at].eval}/{model}.jsonl", [f"directions.{at}.eval", key])
+            for key, model, vocabulary, _ in self._compared(at)
+            if not vocabulary
+        ]
+
+    def names_of_directions(self, wildcards: Any) -> list[str]:
+        """The name of everything that claims compare."""
+        return [model for _, model, _, _ in self._compared(wildcards.directions)]
+
+    def recipes_of_directions(self, wildcards: Any) -> list[str]:
+        """The recipe and the seed of everything that claims compare."""
+        return [self.made_by(model) for _, model, _, _ in self._compared(wildcards.directions)]
+
+    def claims_of_directions(self, field: str) -> Any:
+        """A function of the wildcards for a word of every claim: its ``name``, its number of ``seeds``, a field."""
+
+        def words(wildcards: Any) -> list[str]:
+            found = self.directions[wildcards.directions].claims
+            if field == "name":
+                return list(found)
+            if field == "seeds":
+                return [str(len(claim.better)) for claim in found.values()]
+            return [getattr(claim, field) for claim in found.values()]
+
+        return words
+
+    def made_by(self, name: str) -> str:
+        """The recipe and the seed that a base or model was made with, and what it was made of where that has a seed."""
+        if name.endswith("-gptq"):
+            return f"gptq of {name.removesuffix('-gptq')}"
+        entry: Any = self.models.get(name) or self.bases[name]
+        kinds: dict[Any, str] = {
+            ScratchBase: "base", PretrainedBase: "pretrain", ExpandedBase: "vocabulary", TrainedModel: "sft",
+            PreferredModel: "dpo", ReinforcedModel: "ppo",
+        }  # fmt: skip
+        kind = kinds.get(type(entry))
+        if kind is None:
+            return str(entry.kind)
+        recipe = getattr(entry, kind)
+        override = getattr(entry, "override", None)
+        seed = (override or getattr(self, kind)[recipe]).seed
+        of = {"base": getattr(entry, "corpus", ""), "vocabulary": getattr(entry, "text", "")}.get(kind, "")
+        made = f"{kind} {recipe}{f' of {of}' if of else ''}, seed {seed}"
+        return made if kind == "base" else f"{made}, on {entry.base}"
 
     def default_artifacts(self) -> list[str]:
         """What the default tables rest on. Tables stand in git, so in a fresh clone they would not ask for it."""

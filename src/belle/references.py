@@ -7,6 +7,9 @@ from typing import Any
 
 from belle.entries import (
     BUILT_ON,
+    OTHERS,
+    SCORE,
+    TOKENS,
     AskedDataset,
     ConvertedBase,
     ExpandedBase,
@@ -23,6 +26,7 @@ from belle.entries import (
     TrainedModel,
 )  # fmt: skip
 from belle.params import Params
+from belle.records import INSTRUCTION_CLASSES
 from belle.settings import (
     Pretrain,
     Sft,
@@ -134,6 +138,7 @@ def reference_faults(params: Params) -> list[tuple[list[str], str]]:
     for section, recipes in (("sft", params.sft), ("pretrain", params.pretrain)):
         faults += [fault for name, recipe in recipes.items() for fault in _training_faults([section, name], recipe)]
     _alignment_faults(params, known, faults)
+    _direction_faults(params, known, faults)
     for name, entry in params.evals.items():
         known(["evals", name, "answer"], entry.answer, "recipe of answer", list(params.answer))
         known(["evals", name, "judge"], entry.judge, "recipe of judge", list(params.judge))
@@ -189,6 +194,35 @@ def _alignment_faults(params: Params, known: Any, faults: list[tuple[list[str], 
             faults.append((["ppo", name, "samples_per_prompt"], f"must divide batch_size {recipe.batch_size}"))
         if recipe.algorithm == "grpo" and recipe.samples_per_prompt < 2:
             faults.append((["ppo", name, "samples_per_prompt"], "must be at least 2 for grpo, which compares them"))
+
+
+def _direction_faults(params: Params, known: Any, faults: list[tuple[list[str], str]]) -> None:
+    """What is wrong with claims about which way a change goes."""
+    for name, entry in params.directions.items():
+        known(["directions", name, "eval"], entry.eval, "evaluation set", list(params.evals))
+        for claim_name, claim in entry.claims.items():
+            place = ["directions", name, "claims", claim_name]
+            measures = [SCORE, OTHERS, TOKENS, *INSTRUCTION_CLASSES]
+            known([*place, "measure"], claim.measure, "measure", measures)
+            if len(claim.better) != len(claim.worse):
+                fault = f"{len(claim.better)} better and {len(claim.worse)} worse: name one of each for every seed"
+                faults.append(([*place, "worse"], fault))
+            for side in ("better", "worse"):
+                listed = getattr(claim, side)
+                for model in listed:
+                    known([*place, side], model, "base or model", params.scored_names())
+                if claim.measure == TOKENS and side == "worse":
+                    continue
+                if twice := sorted({model for model in listed if listed.count(model) > 1}):
+                    faults.append(([*place, side], f"named twice: {', '.join(twice)}; every seed needs its own"))
+            for better, worse in zip(claim.better, claim.worse, strict=False):
+                base = params.bases.get(better)
+                if claim.measure == TOKENS and not isinstance(base, ExpandedBase):
+                    faults.append(([*place, "better"], f"{better} is no expanded base: {TOKENS} is of vocabularies"))
+                elif claim.measure == TOKENS and isinstance(base, ExpandedBase) and base.base != worse:
+                    faults.append(([*place, "worse"], f"{better} is made of {base.base}, found {worse}"))
+                elif better == worse:
+                    faults.append(([*place, "worse"], f"{worse} would be compared with itself"))
 
 
 def _training_faults(path: list[str], recipe: Sft | Pretrain) -> list[tuple[list[str], str]]:

@@ -91,6 +91,13 @@ def lines_of(given: dict[str, Any]) -> dict[str, Any]:
     return {**given, "stop": [text.replace(r"\n", "\n") for text in given["stop"]]}
 
 
+def whole_numbers(words: list[str], option: str) -> list[int]:
+    """The words of an option that takes whole numbers."""
+    if odd := [word for word in words if not word.isdecimal()]:
+        raise InputError(f"{option}: must be whole numbers, found {odd[0]!r}", where="command line")
+    return [int(word) for word in words]
+
+
 def corpus(args: Arguments) -> None:
     """Write the plain-text corpus of the tiny world."""
     from belle.data.corpus import corpus
@@ -404,6 +411,18 @@ def card(args: Arguments) -> None:
     )  # fmt: skip
 
 
+def directions(args: Arguments) -> None:
+    """Tell for each of several claims whether it shows: its mean difference over seeds, with an interval."""
+    from belle.evaluate.directions import directions
+
+    directions(
+        out_md=args.out_md, out_json=args.out_json, title=args.title, evaluation=args.evaluation,
+        results=args.results, verdicts=[Path(path) for path in args.verdicts], names=args.names,
+        recipes=args.recipes, claims=args.claims, says=args.says, measures=args.measures,
+        seeds=whole_numbers(args.seeds, "--seeds"),
+    )  # fmt: skip
+
+
 def sample(args: Arguments) -> None:
     """Let a model draw several answers to each of some training prompts."""
     numeric_environment(args.threads)
@@ -496,6 +515,11 @@ STAGES: dict[str, tuple[Command, str]] = {
     "reward": (reward, "base pairs out report checkpoints"),
     "dpo": (dpo, "base pairs out report checkpoints"),
     "ppo": (ppo, "base reward data out report checkpoints"),
+    "directions": (
+        directions,
+        "out_md out_json title= evaluation= results* --verdicts* --names* --recipes* --claims* --says* --measures*"
+        " --seeds*",
+    ),
     "table": (table, "out_md out_csv out_json title= evaluation= scores* --of* --reports*"),
     "card": (
         card,

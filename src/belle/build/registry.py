@@ -129,6 +129,17 @@ class Registry:
 
         return resolve
 
+    def overriding(self, key: str) -> Callable[[Any], Any]:
+        """Settings of one entry that go before those of its recipe, as flags; nothing where the entry has none."""
+
+        def resolve(wildcards: Any) -> Any:
+            filled = key.format(**dict(wildcards.items()))
+            entry, _, field = filled.rpartition(".")
+            found = look_up(entry, self.values).get(field)
+            return Setting(filled, found) if found else ""
+
+        return resolve
+
     def path(self, pattern: str, **keys: str) -> Callable[[Any], list[str]]:
         """Paths chosen by the registry, as ``path("models/{base}", base="models.{model}.base")``.
 
