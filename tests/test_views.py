@@ -103,7 +103,7 @@ def test_code_and_inputs_show_both_hashes(world: World) -> None:
     module, seeds = world.folder / "src/belle/data/cleaning/writing.py", world.folder / "data/seeds/seed_tasks.jsonl"
     kept = module.read_text(), seeds.read_text()
     try:
-        world.edit("src/belle/data/cleaning/writing.py", "_FEW = 3", "_FEW = 4")
+        world.edit("src/belle/data/cleaning/writing.py", "_CHARS = 300", "_CHARS = 301")
         seeds.write_text("".join(kept[1].splitlines(keepends=True)[::-1]))
         roots = asked(world, "why")["roots"]
     finally:
