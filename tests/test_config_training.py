@@ -51,7 +51,7 @@ def test_bases_and_models_in_a_ring_are_refused(tmp_path):
         values["models"]["belle-tiny"]["base"] = "tiny-base-stage2"
 
     message = faults(write(tmp_path, change))
-    assert "bases.tiny-base-stage2.base: a model cannot be trained on itself" in message
+    assert "bases.tiny-base-stage2.base: a base cannot rest on itself" in message
     assert "models.belle-tiny.base: a model cannot be trained on itself" in message
 
 

@@ -72,7 +72,7 @@ def test_every_fault_of_the_new_entries_is_told(tmp_path):
         "models.belle-tiny-merged.merge: unknown recipe of merge 'fp32'",
         "models.belle-tiny-merged.adapters: unknown model 'belle-tiny-lor'; did you mean 'belle-tiny-lora'?",
         "models.chinese-llama-7b.base: unknown base or model 'llama-7bb'",
-        "bases.x-meta: a name must not end in -gptq or -enc or -meta",
+        "bases.x-meta: a name must not end in -gptq or -enc or -diff or -meta",
     ):
         assert said in message, said
 

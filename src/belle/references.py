@@ -37,6 +37,7 @@ RESERVED_ENDINGS = ("-gptq", "-enc", "-diff", "-meta")
 
 
 def close(word: str, known: list[str]) -> str:
+    """What to add to the message about an unknown name: the known one nearest to it, or all of them."""
     near = difflib.get_close_matches(word, known, n=1)
     if near:
         return f"; did you mean {near[0]!r}?"
@@ -58,6 +59,7 @@ def _other_batch(model: TrainedModel, recipe: Sft | None) -> str | None:
 
 
 def reference_faults(params: Params) -> list[tuple[list[str], str]]:
+    """Each entry or recipe that names something unknown or contradicts itself: the path of its key and what is wrong."""
     faults: list[tuple[list[str], str]] = []
 
     def known(path: list[str], name: str, what: str, names: list[str]) -> None:

@@ -142,7 +142,7 @@ def test_api_slots_and_rules_of_each_profile_exist(project: Path, profile: str) 
     text = "".join(path.read_text(encoding="utf-8") for path in sorted((project / "rules").glob("*.smk")))
     settings = strict_yaml.load(project / "profiles" / profile / "config.yaml")
     assert settings["resources"]["api"] >= 1
-    assert text.count("api=1,") == 4  # generate, ask, label and judge
+    assert text.count("api=1,") == 5  # generate, ask, label, prefer and judge
     for rule in settings.get("set-resources", {}):
         assert f"rule {rule}:" in text
 
