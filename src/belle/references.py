@@ -59,7 +59,7 @@ def _other_batch(model: TrainedModel, recipe: Sft | None) -> str | None:
 
 
 def reference_faults(params: Params) -> list[tuple[list[str], str]]:
-    """Each entry or recipe that names something unknown or contradicts itself: the path of its key and what is wrong."""
+    """Each entry or recipe that names something unknown or contradicts itself: its key's path, and what is wrong."""
     faults: list[tuple[list[str], str]] = []
 
     def known(path: list[str], name: str, what: str, names: list[str]) -> None:
