@@ -28,10 +28,13 @@ def discard_temporaries(path: Path) -> None:
 
 
 @contextmanager
-def atomic_file(path: Path, mode: str = "w") -> Iterator[IO[Any]]:
+def atomic_file(path: Path, mode: str = "w", *, durable: bool = True) -> Iterator[IO[Any]]:
     """Open a temporary file for writing and rename it to ``path`` when the block ends without an error.
 
     Text is UTF-8 with ``\\n`` line ends on every system.
+
+    Args:
+        durable: Wait until the disk has it. Only what can be told to be damaged, and be made again, may do without.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -41,7 +44,8 @@ def atomic_file(path: Path, mode: str = "w") -> Iterator[IO[Any]]:
         with open(temporary, mode, **text) as file:
             yield file
             file.flush()
-            os.fsync(file.fileno())
+            if durable:
+                os.fsync(file.fileno())
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)

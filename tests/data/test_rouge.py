@@ -75,10 +75,11 @@ def check_walk(rows: list[Row], packed: Rows, threshold: float) -> None:
             kept.append(row)
     mask = np.zeros(len(rows), np.bool_)
     mask[keep] = True
-    for short in (0, 1 << 30):  # by the index, and by signatures
+    for threads, first, room in ((1, 64, 1 << 22), (3, 1, 8)):  # in one part, and in many of a row or two
         with pytest.MonkeyPatch.context() as patched:
-            patched.setattr(joining, "SHORT", short)
-            now, witness = walk(packed, np.array(few, np.int64), mask, threshold)
+            patched.setattr(joining, "FIRST_PART", first)
+            patched.setattr(joining, "ROOM", room)
+            now, witness = walk(packed, np.array(few, np.int64), mask, threshold, threads)
         assert np.flatnonzero(now).tolist() == kept
         assert np.flatnonzero(witness >= 0).tolist() == sorted(witnesses)
         for row, before in witnesses.items():

@@ -72,7 +72,7 @@ def save(path: Path, made_by: str, seen: Seen, decided: dict[str, Decisions]) ->
     head = json.dumps({"made_by": made_by, "arrays": listed, "texts": texts}, ensure_ascii=True).encode() + b"\n"
     head = b" " * (-(len(_MAGIC) + len(head)) % _ALIGN) + head
     try:
-        with atomic_file(path, "wb") as file:
+        with atomic_file(path, "wb", durable=False) as file:  # its digest tells what a crash left of it
             digest = xxh3_128()
             for part in (_MAGIC, head, *_padded(arrays)):
                 digest.update(part)

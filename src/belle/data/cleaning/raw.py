@@ -16,7 +16,7 @@ from belle import jsonl
 from belle.data.cleaning.crew import Span, View, blocks_of, look
 from belle.data.cleaning.looking import Looked, Looker, Looking, RowFault
 from belle.data.cleaning.same import Index, Keys, first_seen, keys_of, matched
-from belle.data.cleaning.seen import Ints, Seen, empty, gathered, joined, taken
+from belle.data.cleaning.seen import Ints, Seen, empty, gathered, taken
 from belle.errors import InputError
 from belle.files import open_input
 
@@ -54,7 +54,7 @@ def rows_of(path: Path, view: View, looking: Looking, known: Seen | None, worker
         if len(new) <= WORTH * len(at):
             fresh = _looked_at_some(path, view, looking, starts, sizes, new)
             at[new] = len(known) + np.arange(len(new))
-            seen = taken(joined(known, fresh), at)
+            seen = taken(known, fresh, at)
             seen.starts, seen.sizes = starts, sizes
     if seen is None:
         seen = _looked_at(path, view, looking, list(blocks_of(view, 0, len(view), path)), workers)

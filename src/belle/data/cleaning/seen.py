@@ -117,53 +117,59 @@ def empty() -> Seen:
     )  # fmt: skip
 
 
-def joined(old: Seen, new: Seen) -> Seen:
-    """The rows of both, the new ones last. ``starts`` are those that each had."""
-    if not len(old):
-        return new
+def taken(old: Seen, new: Seen, order: Index) -> Seen:
+    """Rows of both, numbered as if the new ones stood behind the old, in another order, some left out, some twice.
+
+    ``starts`` are those that each had.
+    """
     words = {word: number for number, word in enumerate(old.words)}
     kinds = {name: number for number, name in enumerate(old.kind_names)}
-    flat = new.tokens
+    tokens = new.tokens
     if new.words:
         theirs = np.array([words.setdefault(word, len(words)) for word in new.words], np.int32)
-        flat = flat.copy()
-        flat[flat >= WIDE] = WIDE + theirs[flat[flat >= WIDE] - WIDE]
+        tokens = tokens.copy()
+        tokens[tokens >= WIDE] = WIDE + theirs[tokens[tokens >= WIDE] - WIDE]
     names = np.array([kinds.setdefault(name, len(kinds)) for name in new.kind_names], np.uint16)
-    parts = [seen.signatures for seen in (old, new) if seen.signatures.shape[1]]
-    return Seen(
-        keys=np.concatenate([old.keys, new.keys]),
-        ids=np.concatenate([old.ids, new.ids]),
-        starts=np.concatenate([old.starts, new.starts]),
-        sizes=np.concatenate([old.sizes, new.sizes]),
-        reasons=np.concatenate([old.reasons, new.reasons]),
-        kinds=np.concatenate([old.kinds, names[new.kinds]]),
-        kind_names=list(kinds),
-        chars=np.concatenate([old.chars, new.chars]),
-        digests=np.concatenate([old.digests, new.digests]),
-        tokens=np.concatenate([old.tokens, flat]),
-        token_starts=np.concatenate([old.token_starts, new.token_starts[1:] + old.token_starts[-1]]),
-        words=list(words),
-        signatures=np.concatenate(parts) if parts else old.signatures,
-        mended={**old.mended, **{row + len(old): line for row, line in new.mended.items()}},
-        overlaps={**old.overlaps, **{row + len(old): overlap for row, overlap in new.overlaps.items()}},
-    )
 
-
-def taken(seen: Seen, order: Index) -> Seen:
-    """Rows in another order, some left out, some twice."""
-    rows = runs(order)
-    before = np.zeros(len(seen) + 1, np.int64)
-    np.cumsum(seen.reasons == 0, out=before[1:])
-    passing = [(int(before[start]), int(before[end])) for start, end in rows if before[end] > before[start]]
-    counts = np.diff(seen.token_starts)
-    words = [(int(seen.token_starts[start]), int(seen.token_starts[end])) for start, end in passing]
+    rows = _apart(runs(order), len(old))
+    before = np.zeros(len(old) + len(new) + 1, np.int64)
+    np.cumsum(np.concatenate([old.reasons, new.reasons]) == 0, out=before[1:])
+    first, last = (before[list(side)].tolist() for side in (zip(*rows, strict=True) if rows else ((), ())))
+    passing = [(start, end) for start, end in zip(first, last, strict=True) if end > start]
+    starts = np.concatenate([old.token_starts, new.token_starts[1:] + old.token_starts[-1]])
+    spans = [(int(starts[start]), int(starts[end])) for start, end in passing]
+    overlaps = {**old.overlaps, **{row + len(old): overlap for row, overlap in new.overlaps.items()}}
     return Seen(
-        keys=cut(seen.keys, rows), ids=cut(seen.ids, rows), starts=cut(seen.starts, rows), sizes=cut(seen.sizes, rows),
-        reasons=cut(seen.reasons, rows), kinds=cut(seen.kinds, rows), kind_names=seen.kind_names,
-        chars=cut(seen.chars, rows), digests=cut(seen.digests, passing), tokens=cut(seen.tokens, words),
-        token_starts=_starts(cut(counts, passing)), words=seen.words, signatures=cut(seen.signatures, passing),
-        mended=_moved(seen.mended, order), overlaps=_moved(seen.overlaps, order),
+        keys=_cut(old.keys, new.keys, rows), ids=_cut(old.ids, new.ids, rows),
+        starts=_cut(old.starts, new.starts, rows), sizes=_cut(old.sizes, new.sizes, rows),
+        reasons=_cut(old.reasons, new.reasons, rows),
+        kinds=_cut(old.kinds, names[new.kinds], rows), kind_names=list(kinds),
+        chars=_cut(old.chars, new.chars, rows),
+        digests=_cut(old.digests, new.digests, passing),
+        tokens=_cut(old.tokens, tokens, spans), token_starts=_starts(cut(np.diff(starts), passing)), words=list(words),
+        signatures=_cut(old.signatures, new.signatures, passing),
+        mended=_moved({**old.mended, **{row + len(old): line for row, line in new.mended.items()}}, order),
+        overlaps=_moved(overlaps, order),
     )  # fmt: skip
+
+
+def _apart(ranges: Runs, edge: int) -> Runs:
+    """Ranges none of which goes over the edge."""
+    found = []
+    for start, end in ranges:
+        found += [(start, edge), (edge, end)] if start < edge < end else [(start, end)]
+    return found
+
+
+def _cut(old: Any, new: Any, ranges: Runs) -> Any:
+    """The ranges of two arrays as if one stood behind the other, none over the edge between them, end to end."""
+    edge = len(old)
+    if not any(end > edge for _, end in ranges):
+        return cut(old, ranges)
+    none = max(old[:0], new[:0], key=lambda array: array.shape[-1])  # where nothing was, columns are missing too
+    return np.concatenate(
+        [none, *(old[start:end] if end <= edge else new[start - edge : end - edge] for start, end in ranges)]
+    )
 
 
 def _moved(of_rows: dict[int, Any], order: Index) -> dict[int, Any]:

@@ -7,14 +7,18 @@ bit-parallel (Hyyrö 2004): words of 64 bits carry a whole row through the recur
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
-from numba import njit
+from numba import njit, types
+from numba.extending import intrinsic
 
 Ints = npt.NDArray[np.int32]
 Longs = npt.NDArray[np.int64]
 Words = npt.NDArray[np.uint64]
 Floats = npt.NDArray[np.float64]
+Mask = npt.NDArray[np.bool_]
 
 UNREACHABLE = 1 << 30
 BITS = 64
@@ -59,13 +63,20 @@ def fill_needs(threshold: float, m: int, needs: Ints) -> tuple[int, int, int]:
     return least, first, last
 
 
-@njit(cache=True, nogil=True)
+@intrinsic  # type: ignore[untyped-decorator]
+def _ones(_: Any, word: Any) -> Any:
+    """The processor's own count of bits, of several words at once where a loop allows it."""
+
+    def generate(__: Any, builder: Any, ___: Any, given: Any) -> Any:
+        return builder.ctpop(given[0])
+
+    return types.uint64(types.uint64), generate
+
+
+@njit(cache=True, nogil=True, inline="always")
 def bit_count(word: np.uint64) -> int:
     """How many bits of a word are 1."""
-    word -= (word >> np.uint64(1)) & np.uint64(0x5555555555555555)
-    word = (word & np.uint64(0x3333333333333333)) + ((word >> np.uint64(2)) & np.uint64(0x3333333333333333))
-    word = (word + (word >> np.uint64(4))) & np.uint64(0x0F0F0F0F0F0F0F0F)
-    return np.int64((word * np.uint64(0x0101010101010101)) >> np.uint64(56))  # type: ignore[return-value]
+    return np.int64(_ones(word))  # type: ignore[return-value]
 
 
 @njit(cache=True, nogil=True)
@@ -195,14 +206,15 @@ def count_rarest(flat: Ints, starts: Longs, threshold: float, longest: int, capa
 
 
 @njit(cache=True, nogil=True)
-def signatures_of(flat: Ints, starts: Longs) -> Words:
-    """64 bits for each row, one of them set for each of its tokens."""
-    found = np.zeros(len(starts) - 1, np.uint64)
+def signatures_of(flat: Ints, starts: Longs) -> tuple[Words, Words]:
+    """A bit for each token of each row: one of 64 [N], and one of 256, of which the 64 are the sum [N, 4]."""
+    found, wide = np.zeros(len(starts) - 1, np.uint64), np.zeros((len(starts) - 1, 4), np.uint64)
     for row in range(len(found)):
         for at in range(starts[row], starts[row + 1]):
-            bit = (np.uint64(flat[at]) * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(58)
-            found[row] |= np.uint64(1) << bit
-    return found
+            place = (np.uint64(flat[at]) * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(56)
+            wide[row, place & np.uint64(3)] |= np.uint64(1) << (place >> np.uint64(2))
+        found[row] = wide[row, 0] | wide[row, 1] | wide[row, 2] | wide[row, 3]
+    return found, wide
 
 
 @njit(cache=True, nogil=True, inline="always")
@@ -224,13 +236,24 @@ def _alike(mine: np.uint64, its: np.uint64, m: int, n: int, need: int) -> bool:
     return bit_count(mine & ~its) <= m - need and bit_count(its & ~mine) <= n - need
 
 
+@njit(cache=True, nogil=True, inline="always")
+def _alike_wide(wide: Words, row: int, other: int, m: int, n: int, need: int) -> bool:
+    """What ``_alike`` tells, by four words each: few rows pass the one and not the other, and most of those fall."""
+    mine_only = its_only = 0
+    for word in range(4):
+        mine, its = wide[row, word], wide[other, word]
+        mine_only += bit_count(mine & ~its)
+        its_only += bit_count(its & ~mine)
+    return mine_only <= m - need and its_only <= n - need
+
+
 @njit(cache=True, nogil=True)
 def decide_rows(
     flat: Ints, starts: Longs, pool: int, threshold: float, longest: int, heads: Longs,
-    keep: npt.NDArray[np.bool_], rivals: Ints,
+    keep: Mask, rivals: Ints,
 ) -> None:  # fmt: skip
     count = len(starts) - 1
-    signatures = signatures_of(flat, starts)
+    signatures, wide = signatures_of(flat, starts)
     ends = heads[:-1].copy()  # of each token's list; it begins at its head
     post_row, post_rest = np.empty(heads[-1], np.int32), np.empty(heads[-1], np.uint64)
     needs = np.full(longest + 1, UNREACHABLE, np.int32)
@@ -261,7 +284,10 @@ def decide_rows(
                     if not _may_reach(rest, m, group, place, needs) or seen[other] == row:
                         continue
                     seen[other] = row
-                    if _alike(signatures[row], signatures[other], m, rest & MOST, needs[rest & MOST]):
+                    n, need = rest & MOST, needs[rest & MOST]
+                    if _alike(signatures[row], signatures[other], m, n, need) and _alike_wide(
+                        wide, row, other, m, n, need
+                    ):
                         candidates[found] = other
                         found += 1
             if found:
@@ -325,151 +351,122 @@ def index_few(
 
 
 @njit(cache=True, nogil=True)
-def walk_rows(
-    flat: Ints, starts: Longs, among: Longs, few: Longs, slots: Ints, threshold: float, longest: int,
-    heads: Longs, post_few: Ints, post_rest: Words, signatures: Words, keep: npt.NDArray[np.bool_], witness: Longs,
+def near_rows(
+    part: Longs, flat: Ints, starts: Longs, signatures: Words, wide: Words, threshold: float, longest: int, few: Longs,
+    heads: Longs, post_few: Ints, post_rest: Words, near: Ints, counts: Ints,
 ) -> None:  # fmt: skip
+    """Note which of the few may be similar to each row of a part.
+
+    Args:
+        part: Rows, those of one length one after the other.
+        heads, post_few, post_rest: An index of the few by their rarest tokens.
+        near: Room for all the few for each row; the row at i has its ``counts[i]`` numbers from ``i * len(few)`` on.
+    """
     needs = np.full(longest + 1, UNREACHABLE, np.int32)
-    least_of = np.full(longest + 1, -1, np.int64)
     sorted_ = np.empty(longest, np.int64)
     tokens, groups, places = np.empty(longest, np.int32), np.empty(longest, np.int32), np.empty(longest, np.int32)
-    seen, candidates = np.full(len(few), -1, np.int32), np.empty(len(few), np.int32)
-    local = np.full(len(heads), -1, np.int32)
-    lines = np.empty(longest * ((longest + BITS - 1) // BITS) + 1, np.uint64)
-    open_ = np.empty((longest + BITS - 1) // BITS + 1, np.uint64)
-    ends = heads[1:].copy()
-    open_few, dropped = len(few), 0
-    for row in among:
-        if 2 * dropped > open_few:  # what is dropped has no say: its postings go
-            open_few, dropped = open_few - dropped, 0
-            for token in range(len(ends)):
-                to = heads[token]
-                for at in range(heads[token], ends[token]):
-                    if witness[few[post_few[at]]] < 0:
-                        post_few[to], post_rest[to] = post_few[at], post_rest[at]
-                        to += 1
-                ends[token] = to
-        asked = slots[row] >= 0
-        if asked and witness[row] >= 0:
-            continue
-        keep[row] = True
+    seen = np.full(len(few), -1, np.int64)
+    first, last, least, m = 1, 0, 0, np.int64(-1)
+    for at in range(len(part)):
+        row = part[at]
         start, end = starts[row], starts[row + 1]
-        m = end - start
-        if m == 0:
-            continue
-        first, last = 0, -1
-        if least_of[m] < 0:
-            least_of[m], first, last = fill_needs(threshold, m, needs)
-        least = least_of[m]
-        different = rare_first(flat, start, end, sorted_, tokens, groups, places)
-        found = 0
-        for index in range(different):
+        if end - start != m:
+            for n in range(first, last + 1):
+                needs[n] = UNREACHABLE
+            m = end - start
+            least, first, last = fill_needs(threshold, m, needs)
+        to = at * len(few)
+        for index in range(rare_first(flat, start, end, sorted_, tokens, groups, places)):
             group, place, token = groups[index], places[index], tokens[index]
             if group > m - least:
                 break
-            if heads[token] == ends[token]:
-                continue
-            if last < first:
-                _, first, last = fill_needs(threshold, m, needs)
-            for at in range(heads[token], ends[token]):
-                rest = np.int64(post_rest[at])
-                slot = post_few[at]
+            for post in range(heads[token], heads[token + 1]):
+                rest = np.int64(post_rest[post])
+                slot = post_few[post]
                 if seen[slot] == row or not _may_reach(rest, m, group, place, needs):
                     continue
                 seen[slot] = row
-                other = few[slot]
-                # rows behind one that is dropped already, and those before that are not kept, have no say; of two rows
-                # to decide the first has had its turn
-                if other == row or (witness[other] >= 0 if other > row else asked or not keep[other]):
-                    continue
-                if _alike(signatures[row], signatures[other], m, rest & MOST, needs[rest & MOST]):
-                    candidates[found] = slot
-                    found += 1
-        if found:
-            set_places(flat, start, end, local, lines)
-            for before in range(2):  # whether the row stays must be known before it can drop others
-                for index in range(found):
-                    other = few[candidates[index]]
-                    if (other < row) == (before == 1) or not keep[row]:
-                        continue
-                    begin, stop = starts[other], starts[other + 1]
-                    if lcs(m, local, lines, flat, begin, stop, open_) >= needs[stop - begin]:
-                        if other < row:
-                            keep[row], witness[row] = False, other
-                        else:
-                            witness[other] = row
-                            dropped += 1
-            clear_places(flat, start, end, local)
-        for length in range(first, last + 1):
-            needs[length] = UNREACHABLE
+                its_m = rest & MOST
+                need = needs[its_m]
+                if _alike(signatures[row], signatures[few[slot]], m, its_m, need) and _alike_wide(
+                    wide, row, few[slot], m, its_m, need
+                ):
+                    near[to] = slot
+                    to += 1
+        counts[at] = to - at * len(few)
 
 
 @njit(cache=True, nogil=True)
-def walk_short_rows(
-    flat: Ints, starts: Longs, among: Longs, few: Longs, slots: Ints, threshold: float, longest: int, vocabulary: int,
-    signatures: Words, keep: npt.NDArray[np.bool_], witness: Longs,
+def only_similar(
+    part: Longs, flat: Ints, starts: Longs, threshold: float, longest: int, vocabulary: int, few: Longs,
+    witness: Longs, near: Ints, counts: Ints,
 ) -> None:  # fmt: skip
-    """What ``walk_rows`` does, each row held against the signatures of all that have a say: two words for each."""
+    """Of what may be similar to each row of a part, leave what is."""
     needs = np.full(longest + 1, UNREACHABLE, np.int32)
     local = np.full(vocabulary, -1, np.int32)
     lines = np.empty(longest * ((longest + BITS - 1) // BITS) + 1, np.uint64)
     open_ = np.empty((longest + BITS - 1) // BITS + 1, np.uint64)
-    candidates = np.empty(len(few), np.int64)
-    who, lengths = few.copy(), np.empty(len(few), np.int32)
-    signs = np.empty(len(few), np.uint64)
-    for slot in range(len(few)):
-        lengths[slot], signs[slot] = starts[few[slot] + 1] - starts[few[slot]], signatures[few[slot]]
-    open_few, dropped = len(few), 0
-    for row in among:
-        if 8 * dropped > open_few:  # what is dropped has no say
-            to = 0
-            for at in range(open_few):
-                if witness[who[at]] < 0:
-                    who[to], lengths[to], signs[to] = who[at], lengths[at], signs[at]
-                    to += 1
-            open_few, dropped = to, 0
-        asked = slots[row] >= 0
-        if asked and witness[row] >= 0:
+    first, last, m = 1, 0, np.int64(-1)
+    for at in range(len(part)):
+        if not counts[at]:
+            continue
+        row = part[at]
+        start, end = starts[row], starts[row + 1]
+        if end - start != m:
+            for n in range(first, last + 1):
+                needs[n] = UNREACHABLE
+            m = end - start
+            _, first, last = fill_needs(threshold, m, needs)
+        set_places(flat, start, end, local, lines)
+        begin = to = at * len(few)
+        for index in range(begin, begin + counts[at]):
+            other = few[near[index]]
+            # what was dropped has no say any more
+            if other == row or witness[other] >= 0:
+                continue
+            begin_of, end_of = starts[other], starts[other + 1]
+            if lcs(m, local, lines, flat, begin_of, end_of, open_) >= needs[end_of - begin_of]:
+                near[to] = near[index]
+                to += 1
+        counts[at] = to - begin
+        clear_places(flat, start, end, local)
+
+
+@njit(cache=True, nogil=True)
+def settle_rows(
+    part: Longs, turns: Longs, few: Longs, asked: Mask, near: Ints, counts: Ints, keep: Mask, witness: Longs
+) -> int:
+    """Decide the rows of a part, in the order of ``turns``, by those of the few that are similar.
+
+    Returns:
+        How many of the few were dropped.
+    """
+    dropped = 0
+    for at in turns:
+        row = part[at]
+        if asked[row] and witness[row] >= 0:
             continue
         keep[row] = True
-        start, end = starts[row], starts[row + 1]
-        m = end - start
-        if m == 0:
-            continue
-        _, first, last = fill_needs(threshold, m, needs)
-        mine, found = signatures[row], 0
-        for at in range(open_few):
-            n = lengths[at]
-            if n < first or n > last or not _alike(mine, signs[at], m, n, needs[n]):
-                continue
-            other = who[at]
-            if other == row or (witness[other] >= 0 if other > row else asked or not keep[other]):
-                continue
-            candidates[found] = other
-            found += 1
-        if found:
-            set_places(flat, start, end, local, lines)
-            for before in range(2):
-                for index in range(found):
-                    other = candidates[index]
-                    if (other < row) == (before == 1) or not keep[row]:
-                        continue
-                    begin, stop = starts[other], starts[other + 1]
-                    if lcs(m, local, lines, flat, begin, stop, open_) >= needs[stop - begin]:
-                        if other < row:
-                            keep[row], witness[row] = False, other
-                        else:
-                            witness[other] = row
-                            dropped += 1
-            clear_places(flat, start, end, local)
-        for length in range(first, last + 1):
-            needs[length] = UNREACHABLE
+        begin, end = at * len(few), at * len(few) + counts[at]
+        if not asked[row]:  # of two rows to decide the first has had its turn
+            for index in range(begin, end):
+                other = few[near[index]]
+                if other < row and keep[other]:
+                    keep[row], witness[row] = False, other
+                    break
+        if keep[row]:
+            for index in range(begin, end):
+                other = few[near[index]]
+                if other > row and witness[other] < 0:
+                    witness[other] = row
+                    dropped += 1
+    return dropped
 
 
 @njit(cache=True, nogil=True)
 def alike_rows(
     flat: Ints, starts: Longs, some: Longs, others: Longs, threshold: float, longest: int, vocabulary: int
-) -> npt.NDArray[np.bool_]:
+) -> Mask:
     needs = np.full(longest + 1, UNREACHABLE, np.int32)
     local = np.full(vocabulary, -1, np.int32)
     lines = np.empty(longest * ((longest + BITS - 1) // BITS) + 1, np.uint64)

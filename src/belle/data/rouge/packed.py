@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
-from belle.data.rouge.loops import Ints, Longs
+from belle.data.rouge.loops import Ints, Longs, Words, signatures_of
 
 
 @dataclass(frozen=True)
@@ -32,10 +33,15 @@ class Rows:
     def __len__(self) -> int:
         return len(self.starts) - 1
 
-    @property
+    @cached_property
     def longest(self) -> int:
         """Tokens in the longest row; 0 without rows."""
         return int(np.diff(self.starts).max(initial=0))
+
+    @cached_property
+    def signatures(self) -> tuple[Words, Words]:
+        """64 bits for each row, one of them set for each of its tokens [N], and 256 [N, 4]."""
+        return signatures_of(self.flat, self.starts)
 
 
 def pack(rows: Iterable[Sequence[str]]) -> Rows:
