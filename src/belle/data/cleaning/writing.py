@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,9 @@ from belle.files import atomic_file
 _CHARS = 300
 """Characters of a text in a sample."""
 _JOIN = 4096
-"""Pieces that are written together."""
+"""Rejects that are written together."""
+_SLABS = 64
+"""The most rows of a slab, and the slabs that are written together."""
 
 EDGES = (0, 1, *(edge for power in range(1, 40) for edge in (2**power, 3 * 2 ** (power - 1))))
 """Where the bins of a histogram of lengths begin, in characters; equal in every set, so that sets can be compared."""
@@ -33,7 +36,9 @@ def write_rows(path: Path, view: View, seen: Seen, keep: Mask) -> int:
     """Write the rows to keep as they stand in the raw file, and return how many there are."""
     rows = np.flatnonzero(keep)
     with atomic_file(path, "wb") as file:
-        _write(file, _slabs(view, seen, rows))
+        slabs = _slabs(view, seen, rows)
+        while together := b"\n".join(islice(slabs, _SLABS)):
+            file.write(together + b"\n")
     return len(rows)
 
 
@@ -46,24 +51,10 @@ def write_rejects(
     spans = zip(
         rows.tolist(), reasons[rows].tolist(), seen.starts[rows].tolist(), seen.sizes[rows].tolist(), strict=True
     )
+    pieces = (heads[reason] + said.get(row, b"") + view[start + 1 : start + size] for row, reason, start, size in spans)
     with atomic_file(path, "wb") as file:
-        _write(
-            file,
-            (
-                heads[reason] + said.get(row, b"") + view[start + 1 : start + size] + b"\n"
-                for row, reason, start, size in spans
-            ),
-        )
-
-
-def _write(file: Any, pieces: Iterator[bytes]) -> None:
-    together: list[bytes] = []
-    for piece in pieces:
-        together.append(piece)
-        if len(together) == _JOIN:
-            file.write(b"".join(together))
-            together.clear()
-    file.write(b"".join(together))
+        while together := b"\n".join(islice(pieces, _JOIN)):
+            file.write(together + b"\n")
 
 
 def _slabs(view: View, seen: Seen, rows: Index) -> Iterator[bytes]:
@@ -75,12 +66,12 @@ def _slabs(view: View, seen: Seen, rows: Index) -> Iterator[bytes]:
     if seen.mended:
         changed = np.isin(rows, list(seen.mended))
         apart |= changed[1:] | changed[:-1]
+    apart[_SLABS - 1 :: _SLABS] = True  # however many rows are kept, few are in memory
     breaks = np.flatnonzero(apart) + 1
     firsts, lasts = np.concatenate([[0], breaks]), np.concatenate([breaks - 1, [len(rows) - 1]])
     begins, stops, which = starts[firsts].tolist(), ends[lasts].tolist(), rows[firsts].tolist()
     for row, begin, stop in zip(which, begins, stops, strict=True):
         yield seen.mended.get(row) or view[begin:stop]
-        yield b"\n"
 
 
 def report(
