@@ -333,7 +333,7 @@ def sft(args: Arguments) -> None:
         from belle.train.sft import sft
 
         if args.gpus:
-            require_gpu(int(os.environ["LOCAL_RANK"]))
+            require_gpu(int(os.environ["LOCAL_RANK"]), "sft")
         sft(
             base=args.base, data=args.data, out=args.out, checkpoints=args.checkpoints,
             tokens=args.tokens, curve=args.curve,
