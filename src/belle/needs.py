@@ -26,8 +26,8 @@ from belle.entries import (
 from belle.params import Params, named, width
 from belle.settings import Ppo
 from belle.train.estimate import peak_of, settings_of
-from belle.train.launch import places_of
 from belle.train.memory import Shape, shape_of
+from belle.train.places import places_of
 
 WEIGHTS, GRADIENTS, OPTIMIZER = 2, 2, 12
 PROCESS_MB = 4000

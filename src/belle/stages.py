@@ -52,7 +52,8 @@ def in_processes(args: Arguments) -> bool:
     processes = args.gpus or getattr(args, "devices", 1)
     if "LOCAL_RANK" not in os.environ and (args.gpus or processes > 1):
         from belle.files import discard_temporaries
-        from belle.train.launch import HERE, Place, launch, places_of
+        from belle.train.launch import launch
+        from belle.train.places import HERE, Place, places_of
 
         where = args.launch()
         try:
@@ -327,7 +328,7 @@ def train(args: Arguments, section: type[sections.Training], work: Callable[...,
     settings = keywords(args, section)
     if in_processes(args):
         return
-    from belle.train.launch import reporting
+    from belle.train.faults import reporting
 
     with reporting(os.environ.get("BELLE_FAULT", "")):
         from belle.train.scale import require_gpu
