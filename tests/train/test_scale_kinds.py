@@ -14,7 +14,7 @@ from belle.build.registry import as_dvc_writes
 from belle.errors import InputError
 from belle.train.pairs import Pair, mean_counted, stack_pairs
 from belle.train.scale import Evened, accumulation, require_gpu
-from belle.train.settings import AdaptedPairSettings, settings_of
+from belle.train.settings import AdaptedPairSettings, own_settings
 from conftest import PRETRAIN, rows
 
 SHARED = {"gradient_accumulation_steps": 2, "lora_dropout": 0.0, "devices": 1}
@@ -123,8 +123,8 @@ def test_messages_name_the_stage_that_is_trained():
 
 def test_keywords_of_a_training_are_those_of_its_settings():
     given = {key: value for key, value in DPO.items() if key != "beta"}
-    assert settings_of(given, AdaptedPairSettings)["devices"] == 1
+    assert own_settings(given, AdaptedPairSettings)["devices"] == 1
     with pytest.raises(TypeError, match=r"missing keyword argument\(s\): seed"):
-        settings_of({key: value for key, value in given.items() if key != "seed"}, AdaptedPairSettings)
+        own_settings({key: value for key, value in given.items() if key != "seed"}, AdaptedPairSettings)
     with pytest.raises(TypeError, match=r"unexpected keyword argument\(s\): beta"):
-        settings_of(DPO, AdaptedPairSettings)
+        own_settings(DPO, AdaptedPairSettings)

@@ -17,7 +17,7 @@ from belle.train.logprobs import answer_logprobs, pair_logprobs, with_reference
 from belle.train.models import finish, load_base
 from belle.train.pairs import Pair, by_length, identity_of, mean_counted, padding_of, parted, stack_pairs
 from belle.train.reward import summary_of
-from belle.train.settings import AdaptedPairSettings, settings_of
+from belle.train.settings import AdaptedPairSettings, own_settings
 from belle.train.trainer import Batch, discard, prepare, train
 
 
@@ -77,7 +77,7 @@ def dpo(
         InputError: the base or the pairs cannot be used.
         BelleError: the loss is NaN or infinite, or what came out breaks the contract of a model folder.
     """
-    settings, adapters = settings_of(how, AdaptedPairSettings), lora.adapters_of(how)
+    settings, adapters = own_settings(how, AdaptedPairSettings), lora.adapters_of(how)
     half = torch.bfloat16 if settings["bf16"] else torch.float32
     batch_size = settings["per_device_train_batch_size"]
     prepare(settings["threads"], settings["seed"])

@@ -16,7 +16,7 @@ from belle.train.checkpoints import folder_digest
 from belle.train.hardware import half_of
 from belle.train.mix import Blocks, order, pass_sizes
 from belle.train.models import finish, load_base
-from belle.train.settings import AdaptedSettings, settings_of
+from belle.train.settings import AdaptedSettings, own_settings
 from belle.train.tokens import TEXT, tokenised
 from belle.train.trainer import discard, prepare, train
 
@@ -68,7 +68,7 @@ def pretrain(
         InputError: the base, a text or a setting cannot be used, or this machine cannot do what the settings ask for.
         BelleError: the loss is NaN or infinite, nothing was trained, or the folder breaks its contract.
     """
-    settings, adapters = settings_of(how, AdaptedSettings), lora.adapters_of(how)
+    settings, adapters = own_settings(how, AdaptedSettings), lora.adapters_of(how)
     _check(trains, adapters.r, ratios, texts, steps, num_train_epochs)
     half = half_of(settings["bf16"], settings["fp16"])
     named = choose(attention, packing=False)

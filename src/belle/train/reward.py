@@ -17,7 +17,7 @@ from belle.train import folder
 from belle.train.checkpoints import folder_digest
 from belle.train.models import finish, require_config
 from belle.train.pairs import Pair, by_length, identity_of, mean_counted, padding_of, parted, stack_pairs
-from belle.train.settings import PairSettings, settings_of
+from belle.train.settings import PairSettings, own_settings
 from belle.train.shares import share_of
 from belle.train.trainer import Batch, discard, prepare, train
 
@@ -117,7 +117,7 @@ def reward(
         InputError: the base or the pairs cannot be used.
         BelleError: the loss is NaN or infinite.
     """
-    settings = settings_of(how, PairSettings)
+    settings = own_settings(how, PairSettings)
     prepare(settings["threads"], settings["seed"])
     tokenizer = AutoTokenizer.from_pretrained(base) if (base / "config.json").is_file() else None
     half = torch.bfloat16 if settings["bf16"] else torch.float32

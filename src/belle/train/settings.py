@@ -75,7 +75,7 @@ DEFAULTS: Settings = cast(
 """What need not be said."""
 
 
-def settings_of(given: Mapping[str, Any], kind: Any) -> Settings:
+def own_settings(given: Mapping[str, Any], kind: Any) -> Settings:
     """Take the settings of the Trainer's run out of a stage's keywords.
 
     Args:

@@ -20,7 +20,7 @@ from belle.train.checkpoints import folder_digest
 from belle.train.hardware import half_of
 from belle.train.models import finish, load_base
 from belle.train.packing import Packed, lay
-from belle.train.settings import AdaptedSettings, settings_of
+from belle.train.settings import AdaptedSettings, own_settings
 from belle.train.tokens import Tokens, key_of, tokenised
 from belle.train.trainer import discard, prepare, train
 
@@ -130,7 +130,7 @@ def sft(
         InputError: the base or the data cannot be used, or this machine cannot do what the settings ask for.
         BelleError: the loss is NaN or infinite, or what came out breaks the contract of a model folder.
     """
-    settings, adapters = settings_of(how, AdaptedSettings), lora.adapters_of(how)
+    settings, adapters = own_settings(how, AdaptedSettings), lora.adapters_of(how)
     half = half_of(settings["bf16"], settings["fp16"])
     named = choose(attention, packing)
     quantised.check(quantised_base, adapters.r)
