@@ -82,7 +82,8 @@ def test_two_processes_have_the_losses_and_weights_of_one(home, tiny_base, alone
     one, name = alone(kind), f"two-{kind}-{profile}"
     run(command(home, tiny_base, kind, name, profile), 2, home)
     assert losses(home, name) == pytest.approx(losses(home, one), rel=5e-6)
-    assert len(set(losses(home, name))) == len(losses(home, name)) >= 5
+    assert len(losses(home, name)) >= 5
+    assert len(set(losses(home, name))) >= 4, "DPO's first two are ln 2: the rate warms up from 0"
     first, second = (load_file(home / folder / "model.safetensors") for folder in (name, one))
     assert first.keys() == second.keys()
     assert max(float((first[key] - second[key]).abs().max()) for key in first) < 3e-6
