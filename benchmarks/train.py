@@ -50,8 +50,9 @@ from belle.prompts import IGNORE, prompt
 from belle.records import turns
 from belle.train.attention import BY_ROW
 from belle.train.packing import Packed, best_fit, lay
+from belle.train.settings import Settings
 from belle.train.sft import read_examples
-from belle.train.trainer import Settings, prepare, train
+from belle.train.trainer import prepare, train
 
 CUTOFF = 1024
 VOCABULARY = 3000
@@ -117,13 +118,13 @@ def ours(examples: Any, folder: Path) -> float:
     prepare(1, 7)
     packed = Packed(examples, capacity=CUTOFF, epochs=1, seed=7)
     settings = Settings(
-        examples=len(packed), per_device_train_batch_size=2, gradient_accumulation_steps=1, learning_rate=1e-4,
+        per_device_train_batch_size=2, gradient_accumulation_steps=1, learning_rate=1e-4,
         lr_scheduler_type="constant", warmup_ratio=0.0, weight_decay=0.0, adam_beta2=0.999, bf16=False,
         gradient_checkpointing=False, deepspeed="", save_steps=10**6, threads=1, seed=7,
     )  # fmt: skip
     trainer = train(
-        model(BY_ROW), packed, settings, checkpoints=folder / "ours", identity={"at": time.time()}, collate=lay,
-        order=range(len(packed)),
+        model(BY_ROW), packed, settings, count=len(packed), checkpoints=folder / "ours",
+        identity={"at": time.time()}, collate=lay, order=range(len(packed)),
     )  # fmt: skip
     return float(trainer.state.log_history[-1]["train_runtime"])
 

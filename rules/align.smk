@@ -53,6 +53,7 @@ rule reward:
     input:
         base=registry.path("models/{base}", base="rewards.{reward}.base"),
         pairs=registry.given(params.pairs_of_reward),
+        deepspeed=registry.given(params.deepspeed_of),
     output:
         model=directory("models/{reward}"),
         report=metric("models/{reward}.report.json"),
@@ -60,19 +61,20 @@ rule reward:
         "logs/reward-{reward}.log",
     wildcard_constraints:
         reward=registry.names("rewards"),
-    threads: needs.align_threads
+    threads: needs.train_threads
     resources:
-        gpus=needs.align_gpus,
-        gpu=needs.align_gpu,
-        gpu_memory_gb=needs.align_gpu_memory_gb,
-        disk_gb=needs.align_disk_gb,
-        mem_mb=needs.align_mem_mb,
+        gpus=needs.train_gpus,
+        gpu=needs.train_gpu,
+        gpu_memory_gb=needs.train_gpu_memory_gb,
+        disk_gb=needs.train_disk_gb,
+        mem_mb=needs.train_mem_mb,
     params:
+        gpus=registry.value("rewards.{reward}.gpus"),
         settings=registry.settings("reward", "rewards.{reward}"),
     shell:
         stage(
             "belle reward {input.base} {input.pairs:q} {output.model} {output.report}"
-            " .belle/checkpoints/{wildcards.reward} {params.settings}"
+            " .belle/checkpoints/{wildcards.reward} --gpus {params.gpus} {params.settings}"
         )
 
 
@@ -80,6 +82,7 @@ rule dpo:
     input:
         base=registry.path("models/{base}", base="models.{model}.base"),
         pairs=registry.given(params.pairs_of_model),
+        deepspeed=registry.given(params.deepspeed_of),
     output:
         model=directory("models/{model}"),
         report=metric("models/{model}.report.json"),
@@ -87,19 +90,20 @@ rule dpo:
         "logs/dpo-{model}.log",
     wildcard_constraints:
         model=registry.names("models", kind="preferred"),
-    threads: needs.align_threads
+    threads: needs.train_threads
     resources:
-        gpus=needs.align_gpus,
-        gpu=needs.align_gpu,
-        gpu_memory_gb=needs.align_gpu_memory_gb,
-        disk_gb=needs.align_disk_gb,
-        mem_mb=needs.align_mem_mb,
+        gpus=needs.train_gpus,
+        gpu=needs.train_gpu,
+        gpu_memory_gb=needs.train_gpu_memory_gb,
+        disk_gb=needs.train_disk_gb,
+        mem_mb=needs.train_mem_mb,
     params:
+        gpus=registry.value("models.{model}.gpus"),
         settings=registry.settings("dpo", "models.{model}"),
     shell:
         stage(
             "belle dpo {input.base} {input.pairs:q} {output.model} {output.report}"
-            " .belle/checkpoints/{wildcards.model} {params.settings}"
+            " .belle/checkpoints/{wildcards.model} --gpus {params.gpus} {params.settings}"
         )
 
 
@@ -117,13 +121,13 @@ rule ppo:
         "logs/ppo-{model}.log",
     wildcard_constraints:
         model=registry.names("models", kind="reinforced"),
-    threads: needs.align_threads
+    threads: needs.ppo_threads
     resources:
-        gpus=needs.align_gpus,
-        gpu=needs.align_gpu,
-        gpu_memory_gb=needs.align_gpu_memory_gb,
-        disk_gb=needs.align_disk_gb,
-        mem_mb=needs.align_mem_mb,
+        gpus=needs.ppo_gpus,
+        gpu=needs.ppo_gpu,
+        gpu_memory_gb=needs.ppo_gpu_memory_gb,
+        disk_gb=needs.ppo_disk_gb,
+        mem_mb=needs.ppo_mem_mb,
     params:
         settings=registry.settings("ppo", "models.{model}"),
     shell:

@@ -42,13 +42,13 @@ rule sft:
         "logs/sft-{model}.log",
     wildcard_constraints:
         model=registry.names("models", kind="trained"),
-    threads: needs.sft_threads
+    threads: needs.train_threads
     resources:
-        gpus=needs.sft_gpus,
-        gpu=needs.sft_gpu,
-        gpu_memory_gb=needs.sft_gpu_memory_gb,
-        disk_gb=needs.sft_disk_gb,
-        mem_mb=needs.sft_mem_mb,
+        gpus=needs.train_gpus,
+        gpu=needs.train_gpu,
+        gpu_memory_gb=needs.train_gpu_memory_gb,
+        disk_gb=needs.train_disk_gb,
+        mem_mb=needs.train_mem_mb,
     params:
         fraction=registry.value("models.{model}.data_fraction"),
         gpus=registry.value("models.{model}.gpus"),
@@ -66,6 +66,7 @@ rule pretrain:
     input:
         base=registry.path("models/{name}", name="bases.{base}.base"),
         texts=registry.path("{path}", path="bases.{base}.texts"),
+        deepspeed=registry.given(params.deepspeed_of),
     output:
         model=directory("models/{base}"),
         curve=loss_curve("results/training/{base}.csv"),
@@ -73,17 +74,18 @@ rule pretrain:
         "logs/pretrain-{base}.log",
     wildcard_constraints:
         base=registry.names("bases", kind="pretrained"),
-    threads: needs.pretrain_threads
+    threads: needs.train_threads
     resources:
-        gpus=needs.pretrain_gpus,
-        gpu=needs.pretrain_gpu,
-        gpu_memory_gb=needs.pretrain_gpu_memory_gb,
-        disk_gb=needs.pretrain_disk_gb,
-        mem_mb=needs.pretrain_mem_mb,
+        gpus=needs.train_gpus,
+        gpu=needs.train_gpu,
+        gpu_memory_gb=needs.train_gpu_memory_gb,
+        disk_gb=needs.train_disk_gb,
+        mem_mb=needs.train_mem_mb,
     params:
+        gpus=registry.value("bases.{base}.gpus"),
         settings=registry.settings("pretrain", "bases.{base}"),
     shell:
         stage(
             "belle pretrain {input.base} {output.model} {output.curve} .belle/checkpoints/{wildcards.base}"
-            " .belle/tokens {input.texts:q} {params.settings}"
+            " .belle/tokens {input.texts:q} --gpus {params.gpus} {params.settings}"
         )

@@ -1,5 +1,6 @@
 """params.yaml's entries for preferences: what is declared, what is refused, and what each would take of a machine."""
 
+import math
 import re
 from pathlib import Path
 from types import SimpleNamespace
@@ -7,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 import yaml
 
-from belle import config
+from belle import config, references
 from belle.errors import InputError
 from belle.needs import Needs
 
@@ -107,7 +108,8 @@ def test_pairs_of_one_s_own_are_taken_from_their_path(tmp_path):
 
 
 def test_what_each_would_take_of_a_machine(params):
-    """By hand, for 7.07 billion parameters: 2 bytes a weight; 14 for gradients and optimizer, over 8 GPUs by ZeRO-2."""
+    """By hand, for 7.07 billion parameters: 2 bytes a weight; over 8 GPUs by ZeRO-2 12 of the optimizer, 2 of gradients
+    and 4 of the same in float32; CUDA's context and two buckets of 200 million numbers are 2 GB."""
     needs = Needs(params)
     dpo, ppo, reward = (
         SimpleNamespace(model="belle-7b-dpo"),
@@ -115,16 +117,17 @@ def test_what_each_would_take_of_a_machine(params):
         SimpleNamespace(reward="belle-reward"),
     )  # fmt: skip
     size = params.bases["bloomz-7b1-mt"].parameters / 1e9
-    assert needs.align_gpu_memory_gb(dpo) == round(size * (2 + 14 / 8) + 6)
-    assert needs.align_gpu_memory_gb(reward) == round(size * (2 + 14 / 8) + 6)
-    assert needs.align_gpu_memory_gb(ppo) == round(2 * size * 2 + size * 14 * 0.01 + 6), "policy and reward model"
-    assert (needs.align_gpus(dpo), needs.align_gpus(reward), needs.align_gpus(ppo)) == (8, 8, 1)
-    assert needs.align_disk_gb(dpo) == round(size * 30)
-    assert needs.align_disk_gb(ppo) == round(size * 2.28)
+    assert needs.train_gpu_memory_gb(dpo) == math.ceil(size * (2 + 18 / 8) + 2)
+    assert needs.train_gpu_memory_gb(reward) == math.ceil(size * (2 + 18 / 8) + 2)
+    assert needs.train_mem_mb(dpo) == 8 * (4000 + round(size * 2000)), "each process loads the model"
+    assert needs.ppo_gpu_memory_gb(ppo) == round(2 * size * 2 + size * 14 * 0.01 + 6), "policy and reward model"
+    assert (needs.train_gpus(dpo), needs.train_gpus(reward), needs.ppo_gpus(ppo)) == (8, 8, 1)
+    assert needs.train_disk_gb(dpo) == round(size * 30)
+    assert needs.ppo_disk_gb(ppo) == round(size * 2.28)
     assert needs.prefer_api_key(SimpleNamespace(pairs="belle-pairs")) == 1
     assert needs.sample_gpus(SimpleNamespace(pairs="belle-pairs")) == 1
     for tiny in (SimpleNamespace(model="belle-tiny-dpo"), SimpleNamespace(reward="tiny-reward")):
-        assert (needs.align_gpus(tiny), needs.align_gpu_memory_gb(tiny), needs.align_disk_gb(tiny)) == (0, 0, 0)
+        assert (needs.train_gpus(tiny), needs.train_gpu_memory_gb(tiny), needs.train_disk_gb(tiny)) == (0, 0, 0)
     assert needs.prefer_api_key(SimpleNamespace(pairs="tiny-pairs")) == 0
 
 
@@ -134,9 +137,30 @@ def test_full_reinforcement_has_three_models_in_memory(params):
     values["ppo"]["belle-7b"]["lora_r"] = 0
     needs = Needs(config.Params.model_validate(values))
     size = params.bases["bloomz-7b1-mt"].parameters / 1e9
-    assert needs.align_gpu_memory_gb(SimpleNamespace(model="belle-7b-ppo")) == round(3 * size * 2 + size * 14 + 6)
+    assert needs.ppo_gpu_memory_gb(SimpleNamespace(model="belle-7b-ppo")) == round(3 * size * 2 + size * 14 + 6)
 
 
 def test_data_sets_behind_a_preferred_model_are_its_base_s_too(params):
     assert list(params.datasets_behind("belle-tiny-dpo")) == ["tiny"]
     assert params.datasets_behind("belle-7b-ppo")["belle-2m"] == ["models.belle-7b-ppo.dataset"]
+
+
+def test_a_number_of_gpus_that_cannot_keep_the_batch_of_pairs_is_refused(params):
+    values = params.model_dump()
+    for section, name, recipe, whole in (
+        ("models", "belle-7b-dpo", "dpo", 8),
+        ("rewards", "belle-reward", "reward", 128),
+    ):
+        changed = {**values, section: {**values[section], name: {**values[section][name], "gpus": 3}}}
+        (found,) = references.reference_faults(config.Params.model_validate(changed))
+        assert found[0] == [section, name, "gpus"]
+        assert found[1].startswith(f"{recipe}.belle-7b has a global batch of {whole} rows, no multiple of the ")
+
+
+def test_deepspeed_settings_are_an_input_of_every_training(params):
+    zero2 = "profiles/deepspeed/zero2.json"
+    assert params.deepspeed_of(SimpleNamespace(model="belle-7b-dpo")) == [(zero2, ["models.belle-7b-dpo.dpo"])]
+    assert params.deepspeed_of(SimpleNamespace(reward="belle-reward")) == [(zero2, ["rewards.belle-reward.reward"])]
+    assert params.deepspeed_of(SimpleNamespace(model="belle-7b")) == [(zero2, ["models.belle-7b.sft"])]
+    for tiny in (SimpleNamespace(model="belle-tiny-dpo"), SimpleNamespace(base="tiny-base-stage1")):
+        assert params.deepspeed_of(tiny) == []

@@ -60,9 +60,11 @@ def test_a_model_may_be_trained_on_a_model_and_a_base_on_a_base():
     assert params.models["belle-tiny-math"].base == "belle-tiny"
     assert list(params.datasets_behind("belle-tiny-math")) == ["tiny", "tiny-math"]
     needs = Needs(params)
-    assert needs.sft_gpu_memory_gb(SimpleNamespace(model="belle-tiny-math")) == 0
+    assert needs.train_gpu_memory_gb(SimpleNamespace(model="belle-tiny-math")) == 0
     through = SimpleNamespace(model="belle-llama-7b-math-lora")
-    assert needs.sft_gpu_memory_gb(through) == needs.sft_gpu_memory_gb(SimpleNamespace(model="belle-llama-7b-lora-2m"))
+    assert needs.train_gpu_memory_gb(through) == needs.train_gpu_memory_gb(
+        SimpleNamespace(model="belle-llama-7b-lora-2m")
+    )
 
 
 def test_the_rows_behind_a_model_are_known_through_a_base_that_is_made_from_one(tmp_path):

@@ -82,10 +82,10 @@ def test_gpus_on_other_hosts_are_not_looked_for_here(machine, tmp_path):
     class Wildcards:
         model = "belle-7b"
 
-    assert needs.sft_gpus(Wildcards) == 8
+    assert needs.train_gpus(Wildcards) == 8
     launch = needs.params.launch.model_copy(update={"hostfile": str(hosts)})
     over_two = Needs(needs.params.model_copy(update={"launch": launch}))
-    assert over_two.sft_gpus(Wildcards) == 4
+    assert over_two.train_gpus(Wildcards) == 4
     assert too_few("belle-7b", over_two) == []
     hosts.write_text("a slots=4\n")
     (found,) = [str(item) for item in too_few("belle-7b", Needs(over_two.params))]
@@ -95,3 +95,15 @@ def test_gpus_on_other_hosts_are_not_looked_for_here(machine, tmp_path):
     hosts.write_text("a 4\n")
     with pytest.raises(InputError, match="'a 4' is no line `NAME slots=NUMBER`"):
         Needs(over_two.params)
+
+
+def test_advice_names_the_stage_and_a_reward_model_has_a_line_too(machine):
+    needs = machine(*[SMALL] * 8)
+    (found,) = [str(item) for item in misfits("belle-reward", needs, gpus_here())]
+    assert "GPU memory for models/belle-reward: needs " in found
+    assert found.rstrip().endswith("in its recipe under `reward:`")
+    text = sentence("belle-reward", needs, None)
+    assert text is not None
+    assert text.startswith("models/belle-reward: ")
+    assert "logits" not in text, "one number an answer, not one a word"
+    assert sentence("tiny-reward", needs, None) is None

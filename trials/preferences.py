@@ -2,17 +2,17 @@
 
 ``python -m trials.preferences --kills 20 --out docs/trials/preferences.md``. For each kind (see ``KINDS``) a tiny model
 is trained once without a kill, and once in a process that is killed after each of 20 random steps and started again
-each time. Every file of the model's folder and its report, and the loss or score of every step, must then be equal in
-bytes.
+each time; each is a fork of one that has loaded PyTorch and computed nothing. Every file of the model's folder and its
+report, and the loss or score of every step, must then be equal in bytes.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import random
 import signal
-import subprocess
 import sys
 import tempfile
 import time
@@ -21,6 +21,10 @@ from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
+
+from belle.stages import numeric_environment
+from trials.training import in_a_process
+from trials.training_child import forked
 
 ANIMALS, PLACES = "猫狗马牛羊鸡鸭鹅兔虎狼熊", "山水林田"
 BASE: dict[str, Any] = {
@@ -53,40 +57,35 @@ KINDS: dict[str, tuple[str, dict[str, Any]]] = {
 }
 """A name, the stage, and its settings."""
 
-CHILD = """
-import json, os, signal, sys
-from pathlib import Path
-from belle.stages import numeric_environment
-numeric_environment(1)
-from belle.train import reinforcing, trainer
-from belle.train.dpo import dpo
-from belle.train.ppo import ppo
-from belle.train.reward import reward
 
-asked = json.loads(sys.argv[1])
+def train(asked: dict[str, Any]) -> None:
+    """Run the stage that ``asked`` describes, and kill this process after the step that it names."""
+    from belle.train import reinforcing, trainer
+    from belle.train.dpo import dpo
+    from belle.train.ppo import ppo
+    from belle.train.reward import reward
 
-def seen(step, value):
-    with open(asked["seen"], "a") as file:
-        file.write(json.dumps([step, value]) + "\\n")
-    if step == asked["step"]:
-        os.kill(os.getpid(), signal.SIGKILL)
+    def seen(step: int, value: Any) -> None:
+        with open(asked["seen"], "a") as file:
+            file.write(json.dumps([step, value]) + "\n")
+        if step == asked["step"]:
+            os.kill(os.getpid(), signal.SIGKILL)
 
-training_step, advance = trainer.FiniteTrainer.training_step, reinforcing.Reinforcing.advance
+    training_step, advance = trainer.FiniteTrainer.training_step, reinforcing.Reinforcing.advance
 
-def one_step(self, *args, **kwargs):
-    loss = training_step(self, *args, **kwargs)
-    seen(self.state.global_step + 1, loss.item())
-    return loss
+    def one_step(self: Any, *args: Any, **kwargs: Any) -> Any:
+        loss = training_step(self, *args, **kwargs)
+        seen(self.state.global_step + 1, loss.item())
+        return loss
 
-def one_batch(self, *args):
-    advance(self, *args)
-    seen(self.step, self.curve[-1])
+    def one_batch(self: Any, *args: Any) -> None:
+        advance(self, *args)
+        seen(self.step, self.curve[-1])
 
-trainer.FiniteTrainer.training_step = one_step
-reinforcing.Reinforcing.advance = one_batch
-paths = {key: Path(value) for key, value in asked["paths"].items()}
-{"dpo": dpo, "ppo": ppo, "reward": reward}[asked["stage"]](**paths, **asked["settings"])
-"""
+    trainer.FiniteTrainer.training_step = one_step  # type: ignore[method-assign]
+    reinforcing.Reinforcing.advance = one_batch  # type: ignore[method-assign]
+    stages: dict[str, Any] = {"dpo": dpo, "ppo": ppo, "reward": reward}
+    stages[asked["stage"]](**asked["paths"], **asked["settings"])
 
 
 @dataclass(frozen=True)
@@ -104,6 +103,7 @@ class Ended:
 
 def world(folder: Path) -> None:
     """Write rows and pairs, and build the base and the reward model that trials start from."""
+    numeric_environment(1)
     from belle import jsonl
     from belle.train.base import base
     from belle.train.reward import reward
@@ -132,12 +132,10 @@ def run(folder: Path, kind: str, name: str, step: int = 0) -> int:
     }  # fmt: skip
     given = {"reward": "reward", "data": "rows.jsonl"} if stage == "ppo" else {"pairs": "pairs.jsonl"}
     paths |= {key: folder / value for key, value in given.items()}
-    asked = {
+    asked: dict[str, Any] = {
         "stage": stage, "paths": paths, "settings": settings, "step": step, "seen": folder / f"seen-{kind}-{name}",
     }  # fmt: skip
-    with open(folder / f"{kind}-{name}.log", "ab") as log:
-        words = [sys.executable, "-c", CHILD, json.dumps(asked, default=str)]
-        return subprocess.run(words, stdout=log, stderr=log, check=False).returncode
+    return forked(asked, folder / f"{kind}-{name}.log", train)
 
 
 def contents(folder: Path, kind: str, name: str) -> dict[str, bytes]:
@@ -181,7 +179,12 @@ def main() -> None:
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="belle-preferences-") as made:
-        world(Path(made))
+        in_a_process(world, Path(made))
+        numeric_environment(1)
+        import belle.train.dpo
+        import belle.train.ppo
+        import belle.train.reward  # noqa: F401  loaded once, for every fork
+
         found = [trial(Path(made), kind, args.kills, args.seed) for kind in args.kinds]
     lines = [
         "# Trainings by preferences, killed and resumed",

@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -48,8 +49,8 @@ def train(asked: dict[str, Any]) -> None:
     stage(**paths, **asked["settings"])
 
 
-def forked(asked: dict[str, Any], log: Path) -> int:
-    """Train in a fork of this process, which must not have computed anything; returns its exit status.
+def forked(asked: dict[str, Any], log: Path, work: Callable[[dict[str, Any]], None] = train) -> int:
+    """Do ``work`` in a fork of this process, which must not have computed anything; returns its exit status.
 
     What is loaded here need not be loaded again, so that a run of seconds takes seconds.
     """
@@ -61,7 +62,7 @@ def forked(asked: dict[str, Any], log: Path) -> int:
         end = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
         os.dup2(end, 1)
         os.dup2(end, 2)
-        train(asked)
+        work(asked)
         status = 0
     except BaseException as error:
         print(repr(error), file=sys.stderr, flush=True)

@@ -20,18 +20,14 @@ from belle.entries import (
     HubBase,
     JudgedPairs,
     MergedModel,
-    PreferredModel,
-    PretrainedBase,
     ReinforcedModel,
-    RewardModel,
     ScratchBase,
-    TrainedModel,
 )  # fmt: skip
-from belle.params import Params, width
-from belle.settings import Dpo, Ppo, Reward
+from belle.params import Params, named, width
+from belle.settings import Ppo
 from belle.train.estimate import peak_of, settings_of
-from belle.train.launch import places_of
 from belle.train.memory import Shape, shape_of
+from belle.train.places import places_of
 
 WEIGHTS, GRADIENTS, OPTIMIZER = 2, 2, 12
 PROCESS_MB = 4000
@@ -90,13 +86,10 @@ class Needs:
         entry = self.params.bases[wildcards.base]
         return self.params.base[entry.base].threads if isinstance(entry, ScratchBase) else 1
 
-    def sft_threads(self, wildcards: Any) -> int:
-        """Threads of fine-tuning, as its recipe says; on a CPU of all its processes."""
-        entry = self.params.models[wildcards.model]
-        if not isinstance(entry, TrainedModel):
-            return 1
-        recipe = self.params.sft[entry.sft]
-        return recipe.threads * (1 if entry.gpus else recipe.devices)
+    def train_threads(self, wildcards: Any) -> int:
+        """Threads of a training, as its recipe says; on a CPU of all its processes."""
+        found = self.params.trained_by(named(wildcards))
+        return found.recipe.threads * (1 if found.gpus else found.recipe.devices) if found else 1
 
     def gptq_threads(self, wildcards: Any) -> int:
         """Threads of quantising."""
@@ -106,37 +99,47 @@ class Needs:
         """Threads of answering, as its recipe says."""
         return self.params.answer[self.params.evals[wildcards.eval].answer].threads
 
-    def sft_gpu(self, wildcards: Any) -> int | None:
-        """The GPUs of fine-tuning by the name that Snakemake's executors read; None where none is asked for."""
-        return self.sft_gpus(wildcards) or None
+    def train_gpu(self, wildcards: Any) -> int | None:
+        """The GPUs of a training by the name that Snakemake's executors read; None where none is asked for."""
+        return self.train_gpus(wildcards) or None
 
-    def sft_mem_mb(self, wildcards: Any) -> int:
-        """Main memory of fine-tuning on a host: each GPU has a process that loads the model, and what is offloaded."""
-        trained = self.training(wildcards.model)
-        a_process = PROCESS_MB + round(peak_of(*trained).host / 1e6) if trained else self.mem_mb(wildcards)
-        return a_process * max(1, self.sft_gpus(wildcards))
+    def train_mem_mb(self, wildcards: Any) -> int:
+        """Main memory of a training on a host: each GPU has a process that loads the model, and what is offloaded."""
+        name = named(wildcards)
+        trained = self.training(name)
+        size = peak_of(*trained).host / 1e6 if trained else self._billions(self._under(name)) * WEIGHTS * 1000
+        return (PROCESS_MB + round(size)) * max(1, self.train_gpus(wildcards))
 
-    def sft_gpus(self, wildcards: Any) -> int:
-        """GPUs that fine-tuning takes on one host, of those of a hostfile the one that it takes most of."""
-        entry = self.params.models[wildcards.model]
-        gpus = entry.gpus if isinstance(entry, TrainedModel) else 0
+    def train_gpus(self, wildcards: Any) -> int:
+        """GPUs that a training takes on one host, of those of a hostfile the one that it takes most of."""
+        found = self.params.trained_by(named(wildcards))
+        gpus = found.gpus if found else 0
         return min(gpus, max(place.slots for place in self.places)) if self.places else gpus
 
-    def training(self, model: str) -> tuple[dict[str, Any], Shape, int] | None:
-        """Settings, shape and GPUs of a full-scale fine-tuning; None for any other model."""
-        entry, size = self.params.models[model], self._billions(model)
-        if not size or not isinstance(entry, TrainedModel):
-            return None
-        return settings_of(self.params.sft[entry.sft]), shape_of(size * 1e9), max(1, entry.gpus)
+    def _under(self, name: str) -> str:
+        """What a reward model is trained from; any other name is known to the registry of parameters itself."""
+        entry = self.params.rewards.get(name)
+        return entry.base if entry else name
 
-    def sft_gpu_memory_gb(self, wildcards: Any) -> int:
-        """Memory of each GPU while fine-tuning, at its peak."""
-        trained = self.training(wildcards.model)
+    def training(self, name: str) -> tuple[dict[str, Any], Shape, int] | None:
+        """Settings, shape and GPUs of a full-scale training; None for any other entry."""
+        found, size = self.params.trained_by(name), self._billions(self._under(name))
+        if not size or found is None:
+            return None
+        return settings_of(found.recipe), shape_of(size * 1e9), max(1, found.gpus)
+
+    def train_gpu_memory_gb(self, wildcards: Any) -> int:
+        """Memory of each GPU while training, at its peak."""
+        trained = self.training(named(wildcards))
         return math.ceil(peak_of(*trained).peak / 1e9) if trained else 0
 
-    def sft_disk_gb(self, wildcards: Any) -> int:
-        """The model and two checkpoints with their optimizer states."""
-        return round(self._billions(wildcards.model) * (WEIGHTS + 2 * (WEIGHTS + OPTIMIZER)))
+    def train_disk_gb(self, wildcards: Any) -> int:
+        """The model and two checkpoints with their optimizer states; under LoRA those hold next to nothing."""
+        name = named(wildcards)
+        found = self.params.trained_by(name)
+        adapters = found is not None and found.stage == "dpo" and settings_of(found.recipe)["lora_r"] > 0
+        states = 2 * (WEIGHTS + OPTIMIZER) * (0.01 if adapters else 1.0)
+        return round(self._billions(self._under(name)) * (WEIGHTS + states))
 
     def _weigher_billions(self, wildcards: Any) -> float:
         return self._billions(self.params.weighers[wildcards.weigher].base)
@@ -169,38 +172,6 @@ class Needs:
     def release_disk_gb(self, wildcards: Any) -> int:
         """A released model, decrypted or recovered."""
         return round(self._billions(wildcards.model) * WEIGHTS)
-
-    def pretrain_threads(self, wildcards: Any) -> int:
-        """Threads of pretraining further, as its recipe says."""
-        entry = self.params.bases[wildcards.base]
-        return self.params.pretrain[entry.pretrain].threads if isinstance(entry, PretrainedBase) else 1
-
-    def pretrain_gpus(self, wildcards: Any) -> int:
-        """GPUs that pretraining further takes."""
-        entry = self.params.bases[wildcards.base]
-        return entry.gpus if isinstance(entry, PretrainedBase) else 0
-
-    def pretrain_gpu(self, wildcards: Any) -> int | None:
-        """The same by the name that Snakemake's executors read; None where none is asked for."""
-        return self.pretrain_gpus(wildcards) or None
-
-    def pretrain_mem_mb(self, wildcards: Any) -> int:
-        """Main memory: each GPU has a process, and each loads the model."""
-        a_process = PROCESS_MB + round(self._billions(wildcards.base) * WEIGHTS * 1000)
-        return a_process * max(1, self.pretrain_gpus(wildcards))
-
-    def pretrain_gpu_memory_gb(self, wildcards: Any) -> int:
-        """Memory of each GPU; embeddings and adapters are about a sixteenth of the parameters."""
-        entry, size = self.params.bases[wildcards.base], self._billions(wildcards.base)
-        if not size or not isinstance(entry, PretrainedBase):
-            return 0
-        recipe = self.params.pretrain[entry.pretrain]
-        shared = (GRADIENTS + OPTIMIZER) / max(1, entry.gpus if recipe.deepspeed else 1)
-        return round(size * (WEIGHTS + shared * (1.0 if recipe.trains == "all" else 0.06)) + ACTIVATIONS_GB)
-
-    def pretrain_disk_gb(self, wildcards: Any) -> int:
-        """The model and two checkpoints with their optimizer states."""
-        return round(self._billions(wildcards.base) * (WEIGHTS + 2 * (WEIGHTS + OPTIMIZER)))
 
     def gptq_gpu_memory_gb(self, wildcards: Any) -> int:
         """Memory for one layer at a time."""
@@ -307,63 +278,45 @@ class Needs:
         assert isinstance(entry, JudgedPairs)
         return entry
 
-    def _aligned(self, wildcards: Any) -> tuple[float, int, Reward | Dpo | Ppo]:
-        """Billions of parameters, GPUs and recipe of a reward model, or of a model trained by preferences."""
-        reward = getattr(wildcards, "reward", None)
-        entry = self.params.rewards[reward] if reward else self.params.models[wildcards.model]
-        assert isinstance(entry, RewardModel | PreferredModel | ReinforcedModel)
-        recipe: Reward | Dpo | Ppo
-        if isinstance(entry, RewardModel):
-            recipe = self.params.reward[entry.reward]
-        else:
-            recipe = self.params.dpo[entry.dpo] if isinstance(entry, PreferredModel) else self.params.ppo[entry.ppo]
-        return self._billions(entry.base), entry.gpus, recipe
+    def _reinforced(self, wildcards: Any) -> tuple[float, ReinforcedModel, Ppo]:
+        entry = self.params.models[wildcards.model]
+        assert isinstance(entry, ReinforcedModel)
+        return self._billions(entry.base), entry, self.params.ppo[entry.ppo]
 
-    def align_threads(self, wildcards: Any) -> int:
-        """Threads of training by preferences, as its recipe says."""
-        return self._aligned(wildcards)[2].threads
+    def ppo_threads(self, wildcards: Any) -> int:
+        """Threads of reinforcement, as its recipe says."""
+        return self._reinforced(wildcards)[2].threads
 
-    def align_gpus(self, wildcards: Any) -> int:
-        """GPUs that training by preferences takes."""
-        return self._aligned(wildcards)[1]
+    def ppo_gpus(self, wildcards: Any) -> int:
+        """GPUs that reinforcement takes: one at the most."""
+        return self._reinforced(wildcards)[1].gpus
 
-    def align_gpu(self, wildcards: Any) -> int | None:
+    def ppo_gpu(self, wildcards: Any) -> int | None:
         """The same by the name that Snakemake's executors read."""
-        return self.align_gpus(wildcards) or None
+        return self.ppo_gpus(wildcards) or None
 
-    def align_gpu_memory_gb(self, wildcards: Any) -> int:
-        """Memory of each GPU: policy, gradients and optimizer; for PPO its base and the reward model beside them.
+    def ppo_gpu_memory_gb(self, wildcards: Any) -> int:
+        """Memory of the GPU: policy, gradients and optimizer, its base and the reward model beside them.
 
-        DPO keeps its base's log-probabilities instead of the base; under LoRA the base is the policy without adapters;
-        the value head is one row of numbers. A pair is two sequences.
+        Under LoRA the base is the policy without adapters; the value head is one row of numbers.
         """
-        size, gpus, recipe = self._aligned(wildcards)
+        size, entry, recipe = self._reinforced(wildcards)
         if not size:
             return 0
-        adapters = not isinstance(recipe, Reward) and recipe.lora_r > 0
-        trained = 0.01 if adapters else 1.0
-        if isinstance(recipe, Ppo):
-            entry = self.params.models[wildcards.model]
-            assert isinstance(entry, ReinforcedModel)
-            beside = self._billions(self.params.rewards[entry.reward].base) + (0.0 if adapters else size)
-            tokens = recipe.mini_batch_size * (recipe.max_prompt_length + recipe.max_new_tokens)
-            shared, weights = float(GRADIENTS + OPTIMIZER), size + beside
-        else:
-            tokens = 2 * recipe.per_device_train_batch_size * recipe.max_length
-            shared, weights = (GRADIENTS + OPTIMIZER) / max(1, gpus if recipe.deepspeed else 1), size
-        return round(weights * WEIGHTS + size * shared * trained + ACTIVATIONS_GB * max(1.0, tokens / 2048))
+        adapters = recipe.lora_r > 0
+        beside = self._billions(self.params.rewards[entry.reward].base) + (0.0 if adapters else size)
+        tokens = recipe.mini_batch_size * (recipe.max_prompt_length + recipe.max_new_tokens)
+        states = size * (GRADIENTS + OPTIMIZER) * (0.01 if adapters else 1.0)
+        return round((size + beside) * WEIGHTS + states + ACTIVATIONS_GB * max(1.0, tokens / 2048))
 
-    def align_mem_mb(self, wildcards: Any) -> int:
-        """Main memory: each GPU has a process, and each loads the model; for PPO a reward model, too."""
-        size, gpus, recipe = self._aligned(wildcards)
-        models = 2 if isinstance(recipe, Ppo) else 1
-        return (PROCESS_MB + round(size * models * WEIGHTS * 1000)) * max(1, gpus)
+    def ppo_mem_mb(self, wildcards: Any) -> int:
+        """Main memory: the model and a reward model on their way to the GPU."""
+        return PROCESS_MB + round(self._reinforced(wildcards)[0] * 2 * WEIGHTS * 1000)
 
-    def align_disk_gb(self, wildcards: Any) -> int:
+    def ppo_disk_gb(self, wildcards: Any) -> int:
         """The model and two checkpoints with their optimizer states; under LoRA those hold next to nothing."""
-        size, _, recipe = self._aligned(wildcards)
-        adapters = not isinstance(recipe, Reward) and recipe.lora_r > 0
-        return round(size * (WEIGHTS + 2 * (WEIGHTS + OPTIMIZER) * (0.01 if adapters else 1.0)))
+        size, _, recipe = self._reinforced(wildcards)
+        return round(size * (WEIGHTS + 2 * (WEIGHTS + OPTIMIZER) * (0.01 if recipe.lora_r else 1.0)))
 
     def afterwards(self, targets: list[str]) -> list[Shortage]:
         """What scoring the asked models would lack afterwards."""

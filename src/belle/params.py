@@ -7,6 +7,7 @@ subcommand and a keyword of its function, under one name. No field has a default
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 from pydantic import Field
@@ -67,6 +68,7 @@ from belle.settings import (
     Sample,
     Section,
     Sft,
+    Training,
     Unconvert,
     Vocabulary,
     Webtext,
@@ -77,6 +79,26 @@ from belle.settings import (
 def width(parameters: float) -> float:
     """About how wide a LLaMA of so many parameters is: 4096 at 6.7 billion (exact there), 5509 at 13 (5120)."""
     return 4096 * (parameters / 6.738e9) ** 0.45
+
+
+TRAINED = (TrainedModel, PretrainedBase, PreferredModel, RewardModel)
+"""Entries that the Hugging Face Trainer trains."""
+
+
+def named(wildcards: Any) -> str:
+    """The entry that a rule's wildcards name: a model, a base or a reward model."""
+    return str(next(filter(None, (getattr(wildcards, kind, None) for kind in ("model", "base", "reward")))))
+
+
+@dataclass(frozen=True)
+class Trained:
+    """By which stage, recipe (under which name) and number of GPUs an entry is trained; ``key`` names its recipe."""
+
+    stage: str
+    name: str
+    recipe: Training
+    gpus: int
+    key: str
 
 
 class Params(Section):
@@ -222,11 +244,23 @@ class Params(Section):
             return [(entry.path, [chosen_by, f"pairs.{name}.path"])]
         return [(f"data/pairs/{name}.jsonl", [chosen_by])]
 
+    def trained_by(self, name: str) -> Trained | None:
+        """How the Hugging Face Trainer trains an entry; None for any other, and where its recipe is not there."""
+        for section, entry in (("bases", self.bases.get(name)), ("models", self.models.get(name)),
+                               ("rewards", self.rewards.get(name))):  # fmt: skip
+            if isinstance(entry, TRAINED):
+                stage = {PretrainedBase: "pretrain", PreferredModel: "dpo", RewardModel: "reward"}.get(
+                    type(entry), "sft"
+                )
+                recipe = getattr(entry, stage)
+                given = getattr(self, stage).get(recipe)
+                return Trained(stage, recipe, given, entry.gpus, f"{section}.{name}.{stage}") if given else None
+        return None
+
     def deepspeed_of(self, wildcards: Any) -> list[tuple[str, list[str]]]:
-        """The DeepSpeed settings that a model is trained with, if any, and the keys of params.yaml that chose them."""
-        model = self.models[wildcards.model]
-        path = self.sft[model.sft].deepspeed if isinstance(model, TrainedModel) else ""
-        return [(path, [f"models.{wildcards.model}.sft"])] if path else []
+        """The DeepSpeed settings that an entry is trained with, if any, and the keys of params.yaml that chose them."""
+        found = self.trained_by(named(wildcards))
+        return [(found.recipe.deepspeed, [found.key])] if found and found.recipe.deepspeed else []
 
     def _compared(self, name: str) -> list[tuple[str, str, bool, str]]:
         """Everything that claims compare: the better and the worse of each seed in turn, whether it is of a vocabulary,

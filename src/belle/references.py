@@ -44,17 +44,19 @@ def close(word: str, known: list[str]) -> str:
     return f"; known: {', '.join(sorted(known))}" if known else ""
 
 
-def _other_batch(model: TrainedModel, recipe: Sft | None) -> str | None:
-    """What is wrong with a model's number of GPUs: its recipe's global batch is no whole number of their batches."""
-    if recipe is None or not model.gpus:
+def _other_batch(params: Params, name: str) -> str | None:
+    """What is wrong with an entry's number of GPUs: its recipe's global batch is no whole number of their batches."""
+    found = params.trained_by(name)
+    if found is None or not found.gpus:
         return None
+    recipe = found.recipe
     whole = recipe.per_device_train_batch_size * recipe.gradient_accumulation_steps * recipe.devices
-    together = recipe.per_device_train_batch_size * model.gpus
+    together = recipe.per_device_train_batch_size * found.gpus
     if whole % together == 0:
         return None
     return (
-        f"sft.{model.sft} has a global batch of {whole} rows, no multiple of the {together} that {model.gpus} GPUs "
-        f"take at once; choose a number that divides {whole // recipe.per_device_train_batch_size}"
+        f"{found.stage}.{found.name} has a global batch of {whole} rows, no multiple of the {together} that "
+        f"{found.gpus} GPUs take at once; choose a number that divides {whole // recipe.per_device_train_batch_size}"
     )
 
 
@@ -119,8 +121,6 @@ def reference_faults(params: Params) -> list[tuple[list[str], str]]:
         if isinstance(model, TrainedModel):
             known(["models", name, "base"], model.base, "base or model", weights)
             known(["models", name, "sft"], model.sft, "recipe of sft", list(params.sft))
-            if (kept := _other_batch(model, params.sft.get(model.sft))) is not None:
-                faults.append((["models", name, "gpus"], kept))
         elif isinstance(model, MergedModel):
             known(["models", name, "base"], model.base, "base or model", weights)
             known(["models", name, "merge"], model.merge, "recipe of merge", list(params.merge))
@@ -137,6 +137,10 @@ def reference_faults(params: Params) -> list[tuple[list[str], str]]:
             faults.append((["models", name], "a base has the same name; both would be built as models/" + name))
         if name.endswith(RESERVED_ENDINGS):
             faults.append((["models", name], f"a name must not end in {' or '.join(RESERVED_ENDINGS)}"))
+    for section, entries in (("bases", params.bases), ("models", params.models), ("rewards", params.rewards)):
+        for name in entries:
+            if (kept := _other_batch(params, name)) is not None:
+                faults.append(([section, name, "gpus"], kept))
     for section, recipes in (("sft", params.sft), ("pretrain", params.pretrain)):
         faults += [fault for name, recipe in recipes.items() for fault in _training_faults([section, name], recipe)]
     _alignment_faults(params, known, faults)

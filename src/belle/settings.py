@@ -221,17 +221,14 @@ class Vocabulary(Section):
     seed: Count
 
 
-class Sft(Section):
-    """Fine-tuning; ``lora_r`` 0 is full fine-tuning, ``deepspeed`` the path of its settings or empty.
+class Training(Section):
+    """What every training by the Hugging Face Trainer takes; ``deepspeed`` is the path of its settings or empty.
 
     The batch and its accumulation are meant for ``devices``; on another number of GPUs accumulation changes.
     """
 
-    prompt_format: str
-    cutoff_len: PositiveInt
     per_device_train_batch_size: PositiveInt
     gradient_accumulation_steps: PositiveInt
-    num_train_epochs: PositiveFloat
     learning_rate: PositiveFloat
     lr_scheduler_type: Literal["linear", "cosine", "constant", "constant_with_warmup"]
     warmup_ratio: Fraction
@@ -239,23 +236,41 @@ class Sft(Section):
     adam_beta2: Annotated[float, Field(gt=0, lt=1)]
     bf16: bool
     gradient_checkpointing: bool
-    lora_r: Count
-    lora_alpha: Count
-    lora_dropout: Annotated[float, Field(ge=0, lt=1)]
-    lora_target_modules: list[str]
     deepspeed: str
     devices: PositiveInt
     threads: PositiveInt
     seed: Count
-    packing: bool
-    group_by_length: bool
-    attention: Attention
+
+
+class Adapters(Section):
+    """LoRA; ``lora_r`` 0 trains every weight."""
+
+    lora_r: Count
+    lora_alpha: Count
+    lora_dropout: Annotated[float, Field(ge=0, lt=1)]
+    lora_target_modules: list[str]
+
+
+class Language(Training, Adapters):
+    """What training on text takes besides."""
+
     fp16: bool
+    attention: Attention
     quantised_base: Literal[0, 4, 8]
     lora_modules_to_save: list[str]
 
 
-class Pretrain(Section):
+class Sft(Language):
+    """Fine-tuning."""
+
+    prompt_format: str
+    cutoff_len: PositiveInt
+    num_train_epochs: PositiveFloat
+    packing: bool
+    group_by_length: bool
+
+
+class Pretrain(Language):
     """Continued pretraining; ``steps`` 0 trains ``num_train_epochs`` passes, no ``ratios`` take texts as they are."""
 
     trains: Literal["all", "embeddings", "adapters"]
@@ -263,26 +278,6 @@ class Pretrain(Section):
     ratios: list[PositiveInt]
     steps: Count
     num_train_epochs: Annotated[float, Field(ge=0)]
-    per_device_train_batch_size: PositiveInt
-    gradient_accumulation_steps: PositiveInt
-    learning_rate: PositiveFloat
-    lr_scheduler_type: Literal["linear", "cosine", "constant", "constant_with_warmup"]
-    warmup_ratio: Fraction
-    weight_decay: Annotated[float, Field(ge=0)]
-    adam_beta2: Annotated[float, Field(gt=0, lt=1)]
-    bf16: bool
-    fp16: bool
-    gradient_checkpointing: bool
-    attention: Attention
-    quantised_base: Literal[0, 4, 8]
-    lora_r: Count
-    lora_alpha: Count
-    lora_dropout: Annotated[float, Field(ge=0, lt=1)]
-    lora_target_modules: list[str]
-    lora_modules_to_save: list[str]
-    deepspeed: str
-    threads: PositiveInt
-    seed: Count
 
 
 class Gptq(Section):
@@ -344,43 +339,27 @@ class Prefer(Judge):
     margin: Annotated[float, Field(gt=0, le=1)]
 
 
-class Preference(Section):
+class Preference(Training):
     """What training on pairs takes, whatever its loss; ``held_out`` is the share of prompts that it is measured on."""
 
     prompt_format: str
     max_length: PositiveInt
     max_prompt_length: PositiveInt
-    per_device_train_batch_size: PositiveInt
-    gradient_accumulation_steps: PositiveInt
     num_train_epochs: PositiveFloat
-    learning_rate: PositiveFloat
-    lr_scheduler_type: Literal["linear", "cosine", "constant", "constant_with_warmup"]
-    warmup_ratio: Fraction
-    weight_decay: Annotated[float, Field(ge=0)]
-    adam_beta2: Annotated[float, Field(gt=0, lt=1)]
-    bf16: bool
-    gradient_checkpointing: bool
-    deepspeed: str
     held_out: Annotated[float, Field(ge=0, lt=1)]
-    threads: PositiveInt
-    seed: Count
 
 
 class Reward(Preference):
     """A reward model: a scalar head on a language model."""
 
 
-class Dpo(Preference):
+class Dpo(Preference, Adapters):
     """Direct preference optimisation; ``beta`` is how dear it is to move away from the base."""
 
     beta: PositiveFloat
-    lora_r: Count
-    lora_alpha: Count
-    lora_dropout: Annotated[float, Field(ge=0, lt=1)]
-    lora_target_modules: list[str]
 
 
-class Ppo(Section):
+class Ppo(Adapters):
     """Reinforcement from a reward model: PPO with a value head, or GRPO with ``samples_per_prompt`` answers.
 
     The names are those of trl's PPOConfig; ``target_kl`` ends a batch's epochs early (0: never), ``kl_target`` is where
@@ -411,10 +390,6 @@ class Ppo(Section):
     target_kl: Annotated[float, Field(ge=0)]
     bf16: bool
     gradient_checkpointing: bool
-    lora_r: Count
-    lora_alpha: Count
-    lora_dropout: Annotated[float, Field(ge=0, lt=1)]
-    lora_target_modules: list[str]
     threads: PositiveInt
     seed: Count
 

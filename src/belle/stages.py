@@ -52,7 +52,8 @@ def in_processes(args: Arguments) -> bool:
     processes = args.gpus or getattr(args, "devices", 1)
     if "LOCAL_RANK" not in os.environ and (args.gpus or processes > 1):
         from belle.files import discard_temporaries
-        from belle.train.launch import HERE, Place, launch, places_of
+        from belle.train.launch import launch
+        from belle.train.places import HERE, Place, places_of
 
         where = args.launch()
         try:
@@ -65,7 +66,8 @@ def in_processes(args: Arguments) -> bool:
                 what="",
             )  # fmt: skip
         finally:
-            discard_temporaries(args.out)
+            for path in (args.out, *filter(None, (getattr(args, name, None) for name in ("curve", "report")))):
+                discard_temporaries(path)
         return True
     if not args.gpus:
         os.environ["CUDA_VISIBLE_DEVICES"] = ""  # what is declared for a CPU must not depend on who has a GPU
@@ -320,37 +322,46 @@ def vocabulary(args: Arguments) -> None:
     )  # fmt: skip
 
 
-def sft(args: Arguments) -> None:
-    """Fine-tune a model, fully or by LoRA with merge; on several GPUs and hosts, too; resumes after a kill."""
+def train(args: Arguments, section: type[sections.Training], work: Callable[..., None]) -> None:
+    """Call ``work`` with a training's settings in as many processes as are asked for: start them, or be one of them."""
     numeric_environment(args.threads)
-    settings = keywords(args, sections.Sft)
+    settings = keywords(args, section)
     if in_processes(args):
         return
-    from belle.train.launch import reporting
+    from belle.train.faults import reporting
 
     with reporting(os.environ.get("BELLE_FAULT", "")):
         from belle.train.scale import require_gpu
-        from belle.train.sft import sft
 
         if args.gpus:
-            require_gpu(int(os.environ["LOCAL_RANK"]))
-        sft(
-            base=args.base, data=args.data, out=args.out, checkpoints=args.checkpoints,
-            tokens=args.tokens, curve=args.curve,
-            data_fraction=args.data_fraction, save_steps=args.pace.save_steps,
-            processes=int(os.environ.get("WORLD_SIZE", "1")), cpu=not args.gpus, **settings,
+            require_gpu(int(os.environ["LOCAL_RANK"]), args.command)
+        processes = int(os.environ.get("WORLD_SIZE", "1"))
+        work(
+            base=args.base, out=args.out, checkpoints=args.checkpoints, save_steps=args.pace.save_steps,
+            processes=processes, cpu=not args.gpus, **settings,
         )  # fmt: skip
+
+
+def sft(args: Arguments) -> None:
+    """Fine-tune a model, fully or by LoRA with merge; on several GPUs and hosts, too; resumes after a kill."""
+
+    def work(**given: Any) -> None:
+        from belle.train.sft import sft
+
+        sft(data=args.data, data_fraction=args.data_fraction, tokens=args.tokens, curve=args.curve, **given)
+
+    train(args, sections.Sft, work)
 
 
 def pretrain(args: Arguments) -> None:
     """Pretrain a model further on texts: all of it, its embeddings, or adapters; resumes after a kill."""
-    numeric_environment(args.threads)
-    from belle.train.pretrain import pretrain
 
-    pretrain(
-        base=args.base, texts=args.texts, out=args.out, curve=args.curve, checkpoints=args.checkpoints,
-        tokens=args.tokens, save_steps=args.pace.save_steps, **keywords(args, sections.Pretrain),
-    )  # fmt: skip
+    def work(**given: Any) -> None:
+        from belle.train.pretrain import pretrain
+
+        pretrain(texts=args.texts, tokens=args.tokens, curve=args.curve, **given)
+
+    train(args, sections.Pretrain, work)
 
 
 def gptq(args: Arguments) -> None:
@@ -445,25 +456,25 @@ def prefer(args: Arguments) -> None:
 
 
 def reward(args: Arguments) -> None:
-    """Train a reward model on pairs of answers; resumes after a kill."""
-    numeric_environment(args.threads)
-    from belle.train.reward import reward
+    """Train a reward model on pairs of answers; on several GPUs and hosts, too; resumes after a kill."""
 
-    reward(
-        base=args.base, pairs=args.pairs, out=args.out, report=args.report, checkpoints=args.checkpoints,
-        save_steps=args.pace.save_steps, **keywords(args, sections.Reward),
-    )  # fmt: skip
+    def work(**given: Any) -> None:
+        from belle.train.reward import reward
+
+        reward(pairs=args.pairs, report=args.report, **given)
+
+    train(args, sections.Reward, work)
 
 
 def dpo(args: Arguments) -> None:
     """Train a model to prefer the better answers of pairs, fully or by LoRA with merge; resumes after a kill."""
-    numeric_environment(args.threads)
-    from belle.train.dpo import dpo
 
-    dpo(
-        base=args.base, pairs=args.pairs, out=args.out, report=args.report, checkpoints=args.checkpoints,
-        save_steps=args.pace.save_steps, **keywords(args, sections.Dpo),
-    )  # fmt: skip
+    def work(**given: Any) -> None:
+        from belle.train.dpo import dpo
+
+        dpo(pairs=args.pairs, report=args.report, **given)
+
+    train(args, sections.Dpo, work)
 
 
 def ppo(args: Arguments) -> None:
@@ -505,15 +516,15 @@ STAGES: dict[str, tuple[Command, str]] = {
     "merge": (merge, "base out adapters*"),
     "vocabulary": (vocabulary, "base text out report page"),
     "sft": (sft, "base data out curve checkpoints tokens --data_fraction --gpus"),
-    "pretrain": (pretrain, "base out curve checkpoints tokens texts*"),
+    "pretrain": (pretrain, "base out curve checkpoints tokens texts* --gpus"),
     "gptq": (gptq, "model data out"),
     "answer": (answer, "model questions out name="),
     "judge": (judge, "answers prompts out --ledger"),
     "score": (score, "verdicts out"),
     "sample": (sample, "model data out checkpoints name="),
     "prefer": (prefer, "samples prompts out report --ledger"),
-    "reward": (reward, "base pairs out report checkpoints"),
-    "dpo": (dpo, "base pairs out report checkpoints"),
+    "reward": (reward, "base pairs out report checkpoints --gpus"),
+    "dpo": (dpo, "base pairs out report checkpoints --gpus"),
     "ppo": (ppo, "base reward data out report checkpoints"),
     "directions": (
         directions,

@@ -17,6 +17,7 @@ from transformers import BloomConfig, BloomForCausalLM, LlamaConfig, LlamaForCau
 
 from belle.train import lora, trainer
 from belle.train.batches import Example
+from belle.train.settings import Settings
 
 
 def highest() -> int:
@@ -32,8 +33,8 @@ def main(out: str, settings: dict) -> None:
     run = {key: settings[key] for key in ("gradient_checkpointing", "deepspeed", "per_device_train_batch_size",
                                           "gradient_accumulation_steps", "bf16", "devices")}  # fmt: skip
     batches = run["per_device_train_batch_size"] * run["gradient_accumulation_steps"] * run["devices"]
-    chosen = trainer.Settings(
-        examples=3 * batches, learning_rate=1e-4, lr_scheduler_type="constant", warmup_ratio=0.0, weight_decay=0.0,
+    chosen = Settings(
+        learning_rate=1e-4, lr_scheduler_type="constant", warmup_ratio=0.0, weight_decay=0.0,
         adam_beta2=0.999, save_steps=10_000, threads=1, seed=1, processes=int(os.environ.get("WORLD_SIZE", "1")),
         cpu=True, **run,
     )  # fmt: skip
@@ -59,7 +60,7 @@ def main(out: str, settings: dict) -> None:
         model = lora.attach(model, lora.Adapters(settings["lora_r"], 16, settings["lora_dropout"], modules))
     ids = list(range(5, 5 + settings["length"]))
     examples = [Example.of(ids, ids)] * (3 * batches)
-    trainer.train(model, examples, chosen, checkpoints=home / "checkpoints", identity=settings)
+    trainer.train(model, examples, chosen, count=3 * batches, checkpoints=home / "checkpoints", identity=settings)
     Path(f"{out}.{rank}").write_text(json.dumps({"bytes": highest()}))
 
 

@@ -12,6 +12,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from belle.errors import BelleError, InputError
 from belle.prompts import prompt
 from belle.train import logprobs
+from belle.train.blocks import Blocks
 from belle.train.checkpoints import COMPLETE
 from belle.train.dpo import dpo, dpo_loss
 from belle.train.logprobs import answer_logprobs, pair_logprobs, token_logprobs, with_reference
@@ -89,7 +90,7 @@ def test_the_loss_is_trl_s(tiny_model, tiny_base, data, encoded, tmp_path):
     with torch.no_grad():
         for parameter in policy.parameters():
             parameter.add_(0.01 * torch.randn(parameter.shape, generator=generator))
-    referred, _ = with_reference(encoded[:8], base, kept=tmp_path / "kept", identity={}, batch_size=4, pad=3)
+    referred = with_reference(encoded[:8], base, Blocks(tmp_path / "kept", {}), batch_size=4, pad=3)
     batch = stack_pairs(referred, 3)
     ours = dpo_loss(answer_logprobs(policy, batch).view(2, -1), batch["reference"], 0.1)
     ours.backward()

@@ -21,7 +21,8 @@ from belle.errors import BelleError, InputError
 from belle.train import launch as launching
 from belle.train.batches import Example
 from belle.train.checkpoints import COMPLETE
-from belle.train.launch import HERE, Place, launch, places_of, shares
+from belle.train.launch import launch
+from belle.train.places import HERE, Place, places_of, shares
 from belle.train.scale import Evened, accumulation
 from conftest import SFT
 
@@ -193,7 +194,7 @@ def start(words: list[str], processes: int = 2, **more) -> None:
 
 REPORT = """
 from belle.errors import BelleError, InputError
-from belle.train.launch import reporting
+from belle.train.faults import reporting
 with reporting(os.environ['BELLE_FAULT']):
     if rank == 1: raise {error}
     time.sleep({wait})
@@ -234,7 +235,7 @@ def test_processes_know_their_places_and_end_with_whoever_started_them(tmp_path)
     assert [(tmp_path / str(rank)).read_text() for rank in range(3)] == [f"{r} {r} 3 3 127.0.0.1" for r in range(3)]
     words = child(tmp_path, f"open(f'{tmp_path}/up{{rank}}', 'w')\ntime.sleep(100)")
     code = (
-        "import os\nfrom belle.train.launch import HERE, Place, launch\n"
+        "import os\nfrom belle.train.launch import launch\nfrom belle.train.places import HERE, Place\n"
         f"launch({words!r}, 2, places=[Place(HERE, 2)], remote='', master_address='', environment=dict(os.environ),"
         " what='sft')"
     )

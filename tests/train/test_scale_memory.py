@@ -11,8 +11,9 @@ import pytest
 from belle.config import load
 from belle.errors import InputError
 from belle.train.estimate import GPUS, changes, flops_a_parameter, hours, misuses, peak_of, run_of, settings_of
-from belle.train.launch import HERE, Place, launch
+from belle.train.launch import launch
 from belle.train.memory import PUBLISHED, Shape, adapter_parameters, memory, shape_of
+from belle.train.places import HERE, Place
 
 ROOT = Path(__file__).parents[2]
 MEASURED = Path(__file__).parent / "measured.py"

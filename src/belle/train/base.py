@@ -10,8 +10,9 @@ from belle.errors import InputError
 from belle.files import atomic_folder, require_file, sha256_of
 from belle.train import folder
 from belle.train.batches import Example
+from belle.train.settings import Settings
 from belle.train.tokenizer import train_tokenizer
-from belle.train.trainer import Settings, discard, prepare, train
+from belle.train.trainer import discard, prepare, train
 
 CHECKPOINTS = 3
 """How often a base training saves on its way."""
@@ -126,7 +127,6 @@ def base(
             )
         )
         settings = Settings(
-            examples=steps * per_device_train_batch_size,
             per_device_train_batch_size=per_device_train_batch_size,
             gradient_accumulation_steps=1,
             learning_rate=learning_rate,
@@ -143,7 +143,12 @@ def base(
         )
         identity = {"stage": "base", "corpus": sha256_of(corpus), "model": model.config.to_dict()}
         trainer = train(
-            model, blocks(texts, tokenizer, context_length), settings, checkpoints=checkpoints, identity=identity
+            model,
+            blocks(texts, tokenizer, context_length),
+            settings,
+            count=steps * per_device_train_batch_size,
+            checkpoints=checkpoints,
+            identity=identity,
         )
         folder.save(model, tokenizer, unfinished)
         folder.check(unfinished, folder.count(model))

@@ -104,15 +104,15 @@ def _epoch_order(lengths: Sequence[int], batch_size: int, seed: int) -> list[int
     return [index for at in turn for index in whole[at]] + [index for batch in short for index in batch]
 
 
-def stack(examples: Sequence[Example]) -> dict[str, torch.Tensor]:
-    """Stack examples, padded on the right, and name the positions whose logits the loss needs.
+def stack(examples: Sequence[Example], pad: int = 0) -> dict[str, torch.Tensor]:
+    """Stack examples, padded on the right with ``pad``, and name the positions whose logits the loss needs.
 
     Returns (B examples, L the longest, K positions at which any example has a label to predict):
         input_ids, attention_mask, labels [B, L]; logits_to_keep [K]; shift_labels [B, K], already shifted by one.
     """
     longest = max(len(example.input_ids) for example in examples)
     shape = (len(examples), longest)
-    input_ids = torch.zeros(shape, dtype=torch.long)
+    input_ids = torch.full(shape, pad, dtype=torch.long)
     attention_mask = torch.zeros(shape, dtype=torch.long)
     labels = torch.full(shape, IGNORE, dtype=torch.long)
     for row, example in enumerate(examples):

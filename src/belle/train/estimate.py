@@ -76,19 +76,22 @@ def run_of(given: dict[str, Any], shape: Shape, processes: int, gpu: bool = True
         given: As ``settings_of`` has it.
     """
     length = int(given.get("cutoff_len") or given.get("block_size") or given.get("max_length") or 1024)
+    pairs = "max_length" in given  # of two sequences each; a reward model has no logits over the vocabulary
     zero = _zero(given["deepspeed"])
     half, lora = bool(given["bf16"] or given["fp16"]), int(given["lora_r"])
     low = half and bool(lora or given["deepspeed"])
     modules = tuple(given["lora_target_modules"]) if lora else ()
     trained = float(adapter_parameters(shape, lora, modules)) if lora else float(shape.parameters)
     trained += shape.embedding * len(given["lora_modules_to_save"]) if lora else 0
+    trained = float(shape.embedding) if given.get("trains") == "embeddings" else trained
     stage = int(zero.get("stage", 0))
     return Run(
-        tokens=int(given["per_device_train_batch_size"]) * length,
+        tokens=int(given["per_device_train_batch_size"]) * length * (2 if pairs else 1),
         length=length,
         half=low,
         autocast=half and not low,
         trained=trained,
+        counted=0.0 if pairs and "beta" not in given else 1.0,
         checkpointing=bool(given["gradient_checkpointing"]),
         accumulates=int(given["gradient_accumulation_steps"]) > 1,
         lora_modules=modules,

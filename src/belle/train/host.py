@@ -27,7 +27,7 @@ from typing import Any
 import psutil
 
 FAULT = "BELLE_FAULT"
-"""Variable: the file that a process writes its fault to; see ``belle.train.launch.reporting``."""
+"""Variable: the file that a process writes its fault to; see ``belle.train.faults.reporting``."""
 ANSWER_S = 15.0
 """How long the first host may take to answer another one's call."""
 GRACE_S = 3.0

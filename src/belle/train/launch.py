@@ -10,90 +10,24 @@ import contextlib
 import json
 import os
 import queue
-import re
 import shlex
 import signal
 import subprocess
 import sys
 import threading
 import time
-import traceback
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from belle.errors import BelleError, InputError
-from belle.files import atomic_file, read_text
 from belle.train import host
+from belle.train.faults import fault_of
+from belle.train.places import HERE, Place, shares
 
-HERE = "localhost"
-"""The host that needs no remote command."""
 START_S = 90.0
 """How long a host may take to answer for the first time: ssh, and Python from a network disk."""
 END_S = 15.0
 """How long hosts may take to end their processes."""
-WAIT_S = 20.0
-"""How long a process that lost the others waits to be ended with them, before it says so itself."""
-
-_LOST = re.compile(
-    r"gloo|nccl|connection (closed|reset|refused)|broken pipe|timed? ?out|recvvalue|socket", re.IGNORECASE
-)
-
-
-@dataclass(frozen=True)
-class Place:
-    """A host and how many processes it can take: a GPU each, or on CPUs as many as are said."""
-
-    name: str
-    slots: int
-
-
-def places_of(path: Path) -> list[Place]:
-    """Read a hostfile as DeepSpeed's: ``name slots=8`` a line, ``#`` before a comment.
-
-    Raises:
-        InputError: a line is no such line, a host comes twice, or there is none.
-    """
-    found: list[Place] = []
-    for number, line in enumerate(read_text(path, "hostfile").splitlines(), 1):
-        text = line.partition("#")[0].strip()
-        if not text:
-            continue
-        parts = re.fullmatch(r"([A-Za-z0-9][\w.:-]*)\s+slots=([1-9]\d{0,3})", text)
-        if not parts or parts[1] in {place.name for place in found}:
-            raise InputError(
-                f"{text!r} is not the line of another host" if parts else f"{text!r} is no line `NAME slots=NUMBER`",
-                where=f"{path}:{number}",
-                cause="a host that stands there twice" if parts else "a hostfile of another launcher, such as MPI's",
-                fix="give each host one line, as `node1 slots=8`",
-            )
-        found.append(Place(parts[1], int(parts[2])))
-    if not found:
-        raise InputError("names no host", where=str(path), fix="add lines such as `node1 slots=8`")
-    return found
-
-
-def shares(places: list[Place], processes: int) -> list[Place]:
-    """How many processes each host takes, filled in order; hosts that are not needed are left out.
-
-    Raises:
-        InputError: there are fewer slots than processes.
-    """
-    room = sum(place.slots for place in places)
-    if processes > room:
-        raise InputError(
-            f"{processes} processes for {room} slots on {len(places)} host(s)",
-            where="launch.hostfile",
-            cause="`gpus:` of the model counts the GPUs of all hosts together",
-            fix=f"add hosts, or lower `gpus:` to {room}: the global batch stays as it is where it divides",
-        )
-    found = []
-    for place in places:
-        if taken := min(place.slots, processes):
-            found.append(Place(place.name, taken))
-            processes -= taken
-    return found
 
 
 class _Member:
@@ -248,11 +182,11 @@ def _wait(said: queue.Queue[tuple[_Member, dict[str, Any] | None]], members: lis
         elif message is not None and "failed" in message:
             faults = [(member.place.name, item) for item in message["failed"]]
             faults += _more(said)
-            raise _fault(faults, what)
+            raise fault_of(faults, what)
         elif message is None and member in left:
             faults = _more(said)
             if faults:
-                raise _fault(faults, what)
+                raise fault_of(faults, what)
             raise BelleError(
                 f"the host {member.place.name} has gone (status {member.process.wait()}); the others were ended",
                 where=what,
@@ -270,90 +204,3 @@ def _more(said: queue.Queue[tuple[_Member, dict[str, Any] | None]]) -> list[tupl
             member, message = said.get(timeout=patience)
             found += [(member.place.name, item) for item in (message or {}).get("failed", [])]
     return found
-
-
-def _order(item: dict[str, Any]) -> tuple[int, float]:
-    """What began a failure comes first: a kill, a fault by name, any other error, and only then a lost connection."""
-    fault = item["fault"]
-    if fault is None and item["status"] == -signal.SIGABRT:  # as NCCL ends a process that lost the others
-        return 3, 0.0
-    if fault is None:
-        return (0 if item["status"] < 0 else 2), 0.0
-    return {"input": 1, "belle": 1, "bug": 2}.get(fault["kind"], 3), fault["time"]
-
-
-def _fault(faults: list[tuple[str, dict[str, Any]]], what: str) -> BelleError:
-    """The error of a launch, from what its processes ended by."""
-    name, item = min(faults, key=lambda fault: _order(fault[1]))
-    fault, rank = item["fault"], item["rank"]
-    on = f"process {rank} on {name}"
-    resume = "run again: training goes on from its last checkpoint"
-    if fault is None and item["status"] < 0:
-        number = -item["status"]
-        return BelleError(
-            f"{on} was ended by {signal.Signals(number).name}; the others were ended with it",
-            where=what,
-            cause="the system, for want of memory, or somebody's kill -9" if number == signal.SIGKILL
-            else "somebody's signal, or a crash in native code",
-            fix=resume,
-        )  # fmt: skip
-    if fault is None:
-        return BelleError(f"{on} ended with status {item['status']}", where=what, fix="look above for what it printed")
-    if fault["kind"] == "bug":
-        print(fault["traceback"], file=sys.stderr, end="")
-        return BelleError(
-            f"{on} failed: {fault['what']}; the others were ended with it", where=what,
-            cause="a fault of the program, see the traceback above, or too little memory", fix=resume,
-        )  # fmt: skip
-    if fault["kind"] == "lost":
-        return BelleError(
-            f"{on} lost the connection to the others: {fault['what']}", where=what,
-            cause="a host or a network that went down", fix=resume,
-        )  # fmt: skip
-    kind = InputError if fault["kind"] == "input" else BelleError
-    return kind(fault["what"], where=fault["where"], cause=fault["cause"], fix=fault["fix"])
-
-
-@contextlib.contextmanager
-def reporting(path: str) -> Iterator[None]:
-    """Let a process write its fault to a file for whoever started it, and print nothing.
-
-    One that only lost the others waits to be ended with them: what they died of is the fault.
-
-    Args:
-        path: The file, or empty where nobody asked for one (torchrun did not); then errors go their way.
-    """
-    if not path:
-        yield
-        return
-    _end_with(os.getppid())
-    try:
-        yield
-    except KeyboardInterrupt:
-        os._exit(130)
-    except BaseException as error:
-        fault: dict[str, Any] = {"kind": "input" if isinstance(error, InputError) else "belle", "time": time.time()}
-        if isinstance(error, BelleError):
-            fault |= {"what": error.what, "where": error.where, "cause": error.cause, "fix": error.fix}
-        else:
-            text = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0][:300]}"
-            lost = isinstance(error, RuntimeError | OSError) and bool(_LOST.search(str(error)))
-            fault |= {"kind": "lost" if lost else "bug", "what": text, "traceback": traceback.format_exc()}
-        if fault["kind"] == "lost":
-            time.sleep(WAIT_S)
-        with atomic_file(Path(path)) as file:
-            json.dump(fault, file)
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(1)  # destructors of a broken process group can wait for ever
-
-
-def _end_with(parent: int) -> None:
-    """End this process when its parent has gone."""
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(host.CHECK_S * 10)
-        os._exit(143)
-
-    threading.Thread(target=watch, daemon=True, name="end-with-parent").start()

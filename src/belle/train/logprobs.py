@@ -2,8 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
-from typing import Any
 
 import torch
 from transformers import PreTrainedModel
@@ -42,19 +40,14 @@ def pair_logprobs(model: torch.nn.Module, pairs: Sequence[Pair], indices: Sequen
 
 
 def with_reference(
-    pairs: Sequence[Pair], model: PreTrainedModel, *, kept: Path, identity: Any, batch_size: int, pad: int
-) -> tuple[list[Pair], Blocks]:
-    """Give every pair its answers' log-probabilities under ``model``, each batch of them kept in the folder ``kept``.
-
-    Returns:
-        The pairs, and the kept batches, to be discarded once the training's result is written.
-    """
+    pairs: Sequence[Pair], model: PreTrainedModel, blocks: Blocks, *, batch_size: int, pad: int
+) -> list[Pair]:
+    """Give every pair its answers' log-probabilities under ``model``, each batch of them kept in ``blocks``."""
     batches = by_length(pairs, batch_size)
-    blocks = Blocks(kept, [identity, batch_size, len(pairs)])
     model.eval()
     found = blocks.all(batches, lambda indices: pair_logprobs(model, pairs, indices, pad), "reference")
     model.train()
     reference: dict[int, tuple[float, float]] = {}
     for indices, values in zip(batches, found, strict=True):
         reference.update({index: (chosen, rejected) for index, (chosen, rejected) in zip(indices, values, strict=True)})
-    return [replace(pair, reference=reference[index]) for index, pair in enumerate(pairs)], blocks
+    return [replace(pair, reference=reference[index]) for index, pair in enumerate(pairs)]

@@ -1,6 +1,7 @@
 """Low-rank adapters by peft: put on before training, written apart and merged after it."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,17 @@ class Adapters:
             "target_modules": list(self.target_modules),
             "modules_to_save": list(self.modules_to_save),
         }
+
+
+def adapters_of(given: Mapping[str, Any]) -> Adapters:
+    """The adapters of a stage's settings, see ``settings.AdapterSettings``; modules are put in order."""
+    return Adapters(
+        given["lora_r"],
+        given["lora_alpha"],
+        given["lora_dropout"],
+        tuple(sorted(given["lora_target_modules"])),
+        tuple(sorted(given.get("lora_modules_to_save", ()))),
+    )
 
 
 def attach(model: PreTrainedModel, adapters: Adapters) -> PeftModel:
@@ -95,7 +107,7 @@ def write(trained: PeftModel, weights: dict[str, torch.Tensor], folder: Path) ->
     if norm == 0:
         raise BelleError(
             "the norm of the trained adapter is 0: the model would be its base",
-            where="sft",
+            where="training",
             cause="a learning rate or a number of steps of nearly 0",
             fix="raise learning_rate or num_train_epochs",
         )

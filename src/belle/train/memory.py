@@ -106,7 +106,7 @@ class Run:
         length: Of the longest row.
         counted: Share of the tokens whose logits the loss needs.
         half: Whether weights are held in half precision; ``autocast``: held in float32, computed in half.
-        trained: Parameters that are trained: all, or those of the adapters.
+        trained: Parameters that are trained: all, those of the adapters, or of the input embeddings.
         lora_modules: How many of a layer's matrices have adapters; 0 trains in full. ``lora_dropout``: any at all.
         base_bits: 16, or 8 or 4 for a quantised base under adapters.
         stage: Of ZeRO, 0 for none; ``bucket``: numbers that DeepSpeed sends at once, ``overlap``: two of them.
@@ -208,7 +208,7 @@ def memory(shape: Shape, run: Run, parameters: float = 0.0) -> Memory:
     """
     base = parameters or float(shape.parameters)
     adapters = run.trained if run.lora_modules else 0.0
-    trained = run.trained if run.lora_modules else base
+    trained = run.trained if run.lora_modules or run.trained < shape.parameters else base
     width = HALF if run.half else FLOAT
     by_base = base * (width if run.base_bits == 16 else run.base_bits / 8 + QUANTISED_EXTRA)
     adapter_width = FLOAT

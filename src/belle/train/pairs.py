@@ -1,10 +1,12 @@
 """Pairs of answers to one prompt, the better one first: read, checked, encoded, split and stacked."""
 
 import hashlib
+import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,7 +14,10 @@ from transformers import PreTrainedTokenizerBase
 
 from belle import jsonl
 from belle.errors import InputError, shown
+from belle.files import atomic_file, sha256_of
 from belle.prompts import IGNORE, prompt
+from belle.train.batches import Example, stack
+from belle.train.settings import PairSettings
 
 FIELDS = ("id", "prompt", "chosen", "rejected", "row", "chosen_score", "rejected_score", "samples", "requests")
 """What a row of pairs may hold: the first four are read, the others say where it comes from."""
@@ -36,13 +41,15 @@ class Preference:
 class Pair:
     """Two sequences that begin with the same ``prompt`` tokens: ``chosen`` and ``rejected``, both int32 [T].
 
-    ``reference`` holds the log-probabilities of both answers under the base, where a loss needs them.
+    ``reference`` holds the log-probabilities of both answers under the base, where a loss needs them. A pair that
+    is not ``counted`` only fills a batch.
     """
 
     chosen: np.ndarray
     rejected: np.ndarray
     prompt: int
     reference: tuple[float, float] = (0.0, 0.0)
+    counted: bool = True
 
     def __len__(self) -> int:
         return len(self.chosen) + len(self.rejected)
@@ -175,28 +182,27 @@ def stack_pairs(pairs: Sequence[Pair], pad: int) -> dict[str, torch.Tensor]:
     """Stack pairs, padded on the right with ``pad``: all chosen sequences, then all rejected ones.
 
     Returns (B pairs, L the longest sequence, K positions at which any sequence has an answer's token to predict):
-        input_ids, attention_mask, labels [2B, L]; logits_to_keep [K]; shift_labels [2B, K]; reference [2, B].
+        input_ids, attention_mask, labels [2B, L]; logits_to_keep [K]; shift_labels [2B, K]; reference [2, B];
+        counted [B].
     """
-    sequences = [*(pair.chosen for pair in pairs), *(pair.rejected for pair in pairs)]
-    shape = (len(sequences), max(map(len, sequences)))
-    input_ids = torch.full(shape, pad, dtype=torch.long)
-    attention_mask = torch.zeros(shape, dtype=torch.long)
-    labels = torch.full(shape, IGNORE, dtype=torch.long)
-    for row, sequence in enumerate(sequences):
-        length, start = len(sequence), pairs[row % len(pairs)].prompt
-        input_ids[row, :length] = torch.from_numpy(sequence)
-        attention_mask[row, :length] = 1
-        labels[row, start:length] = input_ids[row, start:length]
-    following = labels[:, 1:]
-    logits_to_keep = (following != IGNORE).any(dim=0).nonzero().squeeze(1)
+
+    def example(sequence: np.ndarray, prompt: int) -> Example:
+        return Example(sequence, np.where(np.arange(len(sequence)) < prompt, np.int32(IGNORE), sequence))
+
+    examples = [example(pair.chosen, pair.prompt) for pair in pairs]
+    examples += [example(pair.rejected, pair.prompt) for pair in pairs]
     return {
-        "input_ids": input_ids,
-        "attention_mask": attention_mask,
-        "labels": labels,
-        "logits_to_keep": logits_to_keep,
-        "shift_labels": following[:, logits_to_keep],
+        **stack(examples, pad),
         "reference": torch.tensor([pair.reference for pair in pairs], dtype=torch.float32).T.contiguous(),
+        "counted": torch.tensor([pair.counted for pair in pairs]),
     }
+
+
+def mean_counted(values: torch.Tensor, counted: torch.Tensor | None) -> torch.Tensor:
+    """The mean of ``values`` [B] over the pairs that count, bool [B], or all; 0 where none does."""
+    if counted is None:
+        return values.mean()
+    return (values * counted).sum() / counted.sum().clamp(min=1)
 
 
 def by_length(pairs: Sequence[Pair], batch_size: int) -> list[list[int]]:
@@ -216,6 +222,57 @@ def padding_of(tokenizer: PreTrainedTokenizerBase) -> int:
     raise InputError("the tokenizer has no token to pad with", where="tokenizer", fix="give it a pad_token")
 
 
-def told(passed: Counter[str]) -> dict[str, int]:
-    """How many pairs were passed over, for a report."""
-    return {reason: passed[reason] for reason in (PROMPT_TOO_LONG, SAME_WHEN_CUT)}
+@dataclass(frozen=True)
+class Parted:
+    """The pairs of one file: those to train on and those held out, and how many were passed over by reason."""
+
+    taught: list[Pair]
+    kept: list[Pair]
+    passed: Counter[str]
+
+    def report(self, path: Path, found: dict[str, Any]) -> None:
+        """Write how many there were, and what was found on those held out, as JSON."""
+        passed = {reason: self.passed[reason] for reason in (PROMPT_TOO_LONG, SAME_WHEN_CUT)}
+        with atomic_file(path) as file:
+            summary = {"trained_on": len(self.taught), "passed_over": passed, **found}
+            file.write(json.dumps(summary, ensure_ascii=False, indent=2) + "\n")
+
+
+def parted(
+    path: Path,
+    tokenizer: PreTrainedTokenizerBase,
+    how: PairSettings,
+    *,
+    prompts: bool = True,
+    refer: Callable[[list[Pair]], list[Pair]] = list,
+) -> Parted:
+    """Load the pairs of a file, encode them, and part those to train on from those held out.
+
+    Args:
+        prompts: See ``load_pairs``.
+        refer: Gives the encoded pairs their reference, where a loss needs it.
+
+    Raises:
+        InputError: a row is no pair, there is none to train on, or none held out where a share was asked for.
+    """
+    preferences, encoded, passed = encode_pairs(
+        load_pairs(path, prompts=prompts), tokenizer, prompt_format=how["prompt_format"],
+        max_length=how["max_length"], max_prompt_length=how["max_prompt_length"],
+    )  # fmt: skip
+    apart = is_held_out(preferences, how["held_out"], how["seed"])
+    encoded = refer(encoded)
+    taught = [pair for pair, out in zip(encoded, apart, strict=True) if not out]
+    kept = [pair for pair, out in zip(encoded, apart, strict=True) if out]
+    if not taught or (how["held_out"] and not kept):
+        raise InputError(
+            f"{len(taught)} pairs to train on and {len(kept)} held out",
+            where=str(path),
+            cause=f"too few prompts for held_out {how['held_out']:g}",
+            fix="ask for more pairs, or change held_out",
+        )
+    return Parted(taught, kept, passed)
+
+
+def identity_of(path: Path, how: PairSettings) -> list[Any]:
+    """What the pairs of a run are, for its checkpoints."""
+    return [sha256_of(path), how["prompt_format"], how["max_length"], how["max_prompt_length"], how["held_out"]]

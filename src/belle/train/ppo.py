@@ -18,13 +18,12 @@ from belle.prompts import chat_template, prompt
 from belle.records import turns
 from belle.train import folder, lora
 from belle.train.checkpoints import folder_digest
-from belle.train.models import load_base
+from belle.train.models import load_base, require_config, write
 from belle.train.pairs import padding_of
 from belle.train.policy import Policy, Rollout
 from belle.train.reinforcing import Recipe, reinforce
 from belle.train.reward import is_reward
 from belle.train.trainer import prepare
-from belle.train.writing import write_policy
 
 PROBE = "Human: \n“你好”，hello 12。\n\nAssistant: \n"
 """A text that two tokenizers must cut alike."""
@@ -103,13 +102,7 @@ class RewardModel:
 
 
 def _check(path: Path, tokenizer: PreTrainedTokenizerBase, prompt_format: str) -> None:
-    if not (path / "config.json").is_file():
-        raise InputError(
-            "no config.json in it",
-            where=str(path),
-            cause="a wrong path, or a reward model that is not built yet",
-            fix="build it with `snakemake`, or check its path",
-        )
+    require_config(path, "a reward model")
     config = json.loads((path / "config.json").read_text(encoding="utf-8"))
     if not is_reward(config) or len(config.get("id2label", {0: ""})) != 1:
         raise InputError(
@@ -267,10 +260,7 @@ def ppo(
     curve = reinforce(policy, prompts, score, recipe, checkpoints=checkpoints, identity=identity, save_steps=save_steps)
     trained = policy.adapted if policy.adapted is not None else model
     with atomic_folder(out) as unfinished:
-        write_policy(
-            unfinished, base=base, model=model, adapted=policy.adapted, weights=trained.state_dict(),
-            tokenizer=tokenizer, dtype=dtype, expected=expected, load=load_base,
-        )  # fmt: skip
+        write(unfinished, trained, trained.state_dict(), tokenizer, base=base, dtype=dtype, expected=expected)
     with atomic_file(report) as file:
         summary = {"prompts": len(prompts), "passed_over": passed, **curve_report(curve)}
         file.write(json.dumps(summary, ensure_ascii=False, indent=2) + "\n")

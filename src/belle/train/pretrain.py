@@ -3,9 +3,9 @@
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Unpack
 
 import torch
-from accelerate import PartialState
 from transformers import AutoTokenizer, PreTrainedModel
 
 from belle.errors import BelleError, InputError
@@ -16,8 +16,9 @@ from belle.train.checkpoints import folder_digest
 from belle.train.hardware import half_of
 from belle.train.mix import Blocks, order, pass_sizes
 from belle.train.models import finish, load_base
+from belle.train.settings import AdaptedSettings, own_settings
 from belle.train.tokens import TEXT, tokenised
-from belle.train.trainer import Settings, discard, prepare, train
+from belle.train.trainer import discard, prepare, train
 
 
 def only_embeddings(model: PreTrainedModel) -> None:
@@ -40,29 +41,11 @@ def pretrain(
     ratios: list[int],
     steps: int,
     num_train_epochs: float,
-    per_device_train_batch_size: int,
-    gradient_accumulation_steps: int,
-    learning_rate: float,
-    lr_scheduler_type: str,
-    warmup_ratio: float,
-    weight_decay: float,
-    adam_beta2: float,
-    bf16: bool,
-    fp16: bool,
-    gradient_checkpointing: bool,
     attention: str,
     quantised_base: int,
-    lora_r: int,
-    lora_alpha: int,
-    lora_dropout: float,
-    lora_target_modules: list[str],
-    lora_modules_to_save: Sequence[str],
-    deepspeed: str,
-    save_steps: int,
-    threads: int,
-    seed: int,
     tokens: Path,
     curve: Path | None = None,
+    **how: Unpack[AdaptedSettings],
 ) -> None:
     """Train ``base`` on ``texts`` as BELLE's continued pretraining does, and write a Hugging Face folder to ``out``.
 
@@ -79,17 +62,19 @@ def pretrain(
         steps: Optimizer steps; 0 trains ``num_train_epochs`` passes (see ``mix.pass_sizes``).
         tokens: Where tokenised texts are kept between runs.
         curve: Where to write the loss of each step; None does not.
+        how: See ``settings.AdaptedSettings``.
 
     Raises:
         InputError: the base, a text or a setting cannot be used, or this machine cannot do what the settings ask for.
         BelleError: the loss is NaN or infinite, nothing was trained, or the folder breaks its contract.
     """
-    _check(trains, lora_r, ratios, texts, steps, num_train_epochs)
-    half = half_of(bf16, fp16)
+    settings, adapters = own_settings(how, AdaptedSettings), lora.adapters_of(how)
+    _check(trains, adapters.r, ratios, texts, steps, num_train_epochs)
+    half = half_of(settings["bf16"], settings["fp16"])
     named = choose(attention, packing=False)
-    quantised.check(quantised_base, lora_r)
-    prepare(threads, seed)
-    model = load_base(base, torch.float32 if trains == "all" and not deepspeed else half, quantised_base)
+    quantised.check(quantised_base, adapters.r)
+    prepare(settings["threads"], settings["seed"])
+    model = load_base(base, torch.float32 if trains == "all" and not settings["deepspeed"] else half, quantised_base)
     if named != "sdpa":
         model.set_attn_implementation(named)
     tokenizer = AutoTokenizer.from_pretrained(base)
@@ -101,42 +86,24 @@ def pretrain(
             fix=f"write {longest} or less",
         )
     blocks = Blocks([tokenised(text, tokenizer, TEXT, tokens) for text in texts], list(map(str, texts)), block_size)
-    a_step = per_device_train_batch_size * gradient_accumulation_steps * PartialState(_cpu()).num_processes
+    a_step = settings["per_device_train_batch_size"] * settings["gradient_accumulation_steps"] * settings["devices"]
     a_pass = sum(pass_sizes(blocks.counts, ratios))
-    settings = Settings(
-        examples=steps * a_step if steps else max(1, math.ceil(num_train_epochs * a_pass)),
-        per_device_train_batch_size=per_device_train_batch_size,
-        gradient_accumulation_steps=gradient_accumulation_steps,
-        learning_rate=learning_rate,
-        lr_scheduler_type=lr_scheduler_type,
-        warmup_ratio=warmup_ratio,
-        weight_decay=weight_decay,
-        adam_beta2=adam_beta2,
-        bf16=bf16,
-        gradient_checkpointing=gradient_checkpointing,
-        deepspeed=deepspeed,
-        save_steps=save_steps,
-        threads=threads,
-        seed=seed,
-        fp16=fp16,
-    )
-    adapters = lora.Adapters(
-        lora_r, lora_alpha, lora_dropout, tuple(sorted(lora_target_modules)), tuple(sorted(lora_modules_to_save))
-    )
+    count = steps * a_step if steps else max(1, math.ceil(num_train_epochs * a_pass))
     identity = {
         "stage": "pretrain",
         "texts": [[sha256_of(text) for text in texts], ratios, block_size],
         "base": folder_digest(base),
         "trains": [trains, adapters.as_dict(), attention, quantised_base],
-        "deepspeed": sha256_of(Path(deepspeed)) if deepspeed else "",
     }
     expected = folder.count(model)
     before = _sum(model)
     if trains == "embeddings":
         only_embeddings(model)
     trained = lora.attach(model, adapters) if trains == "adapters" else model
-    turn = order(blocks.counts, ratios, settings.examples, seed)
-    trainer = train(trained, blocks, settings, checkpoints=checkpoints, identity=identity, order=turn)
+    turn = order(blocks.counts, ratios, count, settings["seed"])
+    trainer = train(
+        trained, blocks, settings, count=count, checkpoints=checkpoints, identity=identity, order=turn
+    )  # fmt: skip
     if trains == "embeddings" and _sum(model) == before:
         raise BelleError(
             "the embeddings are what they were: the model would be its base",
@@ -144,20 +111,12 @@ def pretrain(
             cause="a learning rate or a number of steps of nearly 0",
             fix="raise learning_rate or steps",
         )
-    finish(
-        trainer, trained, tokenizer, base=base, out=out, dtype=half, adapted=trains == "adapters", expected=expected
-    )  # fmt: skip
-    if curve and trainer.is_world_process_zero():
-        trainer.curve.write(curve)
+    finish(trainer, trained, tokenizer, base=base, out=out, dtype=half, expected=expected, curve=curve)
     discard(trainer)
 
 
 def _sum(model: PreTrainedModel) -> float:
     return float(model.get_input_embeddings().weight.detach().sum(dtype=torch.float64))
-
-
-def _cpu() -> bool:
-    return not torch.cuda.is_available()
 
 
 def _check(

@@ -10,7 +10,7 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 import torch
 from peft import PeftModel
-from transformers import PreTrainedModel, Trainer
+from transformers import Trainer
 from transformers.integrations.deepspeed import unset_hf_deepspeed_config
 
 from belle.errors import InputError
@@ -19,12 +19,13 @@ from belle.prompts import IGNORE
 Item = TypeVar("Item")
 
 
-def accumulation(per_device: int, published: int, devices: int, processes: int) -> int:
+def accumulation(per_device: int, published: int, devices: int, processes: int, stage: str = "sft") -> int:
     """Batches that each process adds up before a step, so that ``processes`` have the batch of ``devices``.
 
     Args:
         per_device: Rows of a device's batch.
         published: Batches that each of ``devices`` adds up.
+        stage: Whose settings they are.
 
     Raises:
         InputError: that is no whole number; the message has both global batches.
@@ -37,7 +38,7 @@ def accumulation(per_device: int, published: int, devices: int, processes: int) 
         raise InputError(
             f"a global batch of {whole} rows ({per_device} × {devices} devices × {published} batches) cannot be kept "
             f"on {processes} devices: {per_device} × {processes} × {nearest} = {together * nearest}",
-            where="sft.gradient_accumulation_steps",
+            where=f"{stage}.gradient_accumulation_steps",
             cause="another number of devices than the recipe's",
             fix=f"set `gpus:` to {' or '.join(map(str, sorted(near)))}, or change per_device_train_batch_size",
         )
@@ -70,20 +71,22 @@ class Evened(torch.utils.data.Dataset[Item], Generic[Item]):
 
 
 def emptied(item: Any) -> Any:
-    """An example with every label taken off, or None where it has none; of rows packed together, the first alone."""
+    """An example that no loss counts, or None where there is none; of rows packed together, the first alone."""
     if not is_dataclass(item) or isinstance(item, type):
         return None
     names = {field.name for field in fields(item)}
     known: Any = item
     if "labels" in names:
         return replace(known, labels=np.full_like(known.labels, IGNORE))
+    if "counted" in names:
+        return replace(known, counted=False)
     if "rows" in names and known.rows:
         return replace(known, rows=(emptied(known.rows[0]),))
     return None
 
 
-def require_gpu(local_rank: int) -> None:
-    """Hold this host to the GPU that a process of it is to use.
+def require_gpu(local_rank: int, stage: str) -> None:
+    """Hold this host to the GPU that a process of it is to use for a stage.
 
     Raises:
         InputError: PyTorch sees fewer.
@@ -92,7 +95,7 @@ def require_gpu(local_rank: int) -> None:
     if local_rank >= here:
         raise InputError(
             f"GPU {local_rank + 1} is asked for on {socket.gethostname()}, where PyTorch sees {here}",
-            where="sft.gpus",
+            where=f"{stage}.gpus",
             cause="`gpus:` or the hostfile's `slots=` counts more than there are, CUDA_VISIBLE_DEVICES hides some, or "
             "PyTorch was built for CPUs",
             fix="write as many as there are: the global batch stays as it is where it divides",
@@ -118,7 +121,7 @@ def one_again() -> None:
     unset_hf_deepspeed_config()
 
 
-def whole_weights(trainer: Trainer, model: PreTrainedModel) -> dict[str, torch.Tensor]:
+def whole_weights(trainer: Trainer, model: torch.nn.Module) -> dict[str, torch.Tensor]:
     """The trained weights by name, gathered from every process; what is tied to another weight is left out.
 
     Under adapters both names stay: peft asks for each.

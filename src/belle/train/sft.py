@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import overload
+from typing import Unpack, overload
 
 import numpy as np
 import torch
@@ -15,13 +15,14 @@ from belle.files import sha256_of
 from belle.prompts import IGNORE, chat_template
 from belle.train import folder, lora, quantised
 from belle.train.attention import check_packable, choose
-from belle.train.batches import Example, stack
+from belle.train.batches import Example
 from belle.train.checkpoints import folder_digest
 from belle.train.hardware import half_of
 from belle.train.models import finish, load_base
 from belle.train.packing import Packed, lay
+from belle.train.settings import AdaptedSettings, own_settings
 from belle.train.tokens import Tokens, key_of, tokenised
-from belle.train.trainer import Settings, discard, prepare, train
+from belle.train.trainer import discard, prepare, train
 
 
 def chosen(row_id: str, data_fraction: float) -> bool:
@@ -99,35 +100,13 @@ def sft(
     data_fraction: float,
     prompt_format: str,
     cutoff_len: int,
-    per_device_train_batch_size: int,
-    gradient_accumulation_steps: int,
     num_train_epochs: float,
-    learning_rate: float,
-    lr_scheduler_type: str,
-    warmup_ratio: float,
-    weight_decay: float,
-    adam_beta2: float,
-    bf16: bool,
-    gradient_checkpointing: bool,
-    lora_r: int,
-    lora_alpha: int,
-    lora_dropout: float,
-    lora_target_modules: list[str],
-    deepspeed: str,
-    save_steps: int,
-    threads: int,
-    seed: int,
     packing: bool = False,
-    group_by_length: bool = True,
     attention: str = "sdpa",
-    fp16: bool = False,
     quantised_base: int = 0,
-    lora_modules_to_save: Sequence[str] = (),
     tokens: Path | None = None,
     curve: Path | None = None,
-    devices: int = 1,
-    processes: int = 1,
-    cpu: bool = False,
+    **how: Unpack[AdaptedSettings],
 ) -> None:
     """Fine-tune ``base`` on ``data`` as BELLE's SFT v2 does, and write a plain Hugging Face folder to ``out``.
 
@@ -140,31 +119,23 @@ def sft(
         data_fraction: Share of the rows in (0, 1], chosen by a hash of their ids.
         prompt_format: A name of ``prompts.PROMPT_FORMATS``; kept in the folder as its chat template.
         cutoff_len: Longest row in tokens; what is past it is cut off on the right.
-        adam_beta2: Decay of AdamW's second moment; upstream leaves it at 0.999.
-        lora_r: Rank of the adapters; 0 trains every weight. Adapters are merged, and kept in ``out/adapter``.
-        lora_modules_to_save: Modules that are trained as they are beside the adapters.
-        deepspeed: Path of a DeepSpeed settings file, or "".
-        save_steps: Optimizer steps between checkpoints.
         packing: Fill blocks of ``cutoff_len`` tokens with whole rows; a batch then counts blocks. No row sees another.
-        group_by_length: Without packing, whether a batch holds rows of similar length.
         attention: sdpa, flash_attention_2 or eager.
-        bf16, fp16: What to compute and write in; float32 where both are false.
         quantised_base: 4 or 8 bits for the weights that adapters are trained on; they are merged into the whole ones.
         tokens: Where tokenised rows are kept between runs; None keeps them for this one.
         curve: Where to write the loss of each step; None does not.
-        devices: How many devices the batch and its accumulation are meant for; on others accumulation changes.
-        processes: How many processes train together; this is one of them.
-        cpu: Whether to leave GPUs alone.
+        how: See ``settings.AdaptedSettings``. Adapters are merged, and kept in ``out/adapter``.
 
     Raises:
         InputError: the base or the data cannot be used, or this machine cannot do what the settings ask for.
         BelleError: the loss is NaN or infinite, or what came out breaks the contract of a model folder.
     """
-    half = half_of(bf16, fp16)
+    settings, adapters = own_settings(how, AdaptedSettings), lora.adapters_of(how)
+    half = half_of(settings["bf16"], settings["fp16"])
     named = choose(attention, packing)
-    quantised.check(quantised_base, lora_r)
-    prepare(threads, seed)
-    model = load_base(base, half if lora_r or deepspeed else torch.float32, quantised_base)
+    quantised.check(quantised_base, adapters.r)
+    prepare(settings["threads"], settings["seed"])
+    model = load_base(base, half if adapters.r or settings["deepspeed"] else torch.float32, quantised_base)
     if packing:
         check_packable(model)
     if named != "sdpa":
@@ -174,50 +145,23 @@ def sft(
     examples = read_examples(
         data, tokenizer, data_fraction=data_fraction, prompt_format=prompt_format, cutoff_len=cutoff_len, tokens=tokens
     )
-    packed = Packed(examples, capacity=cutoff_len, epochs=num_train_epochs, seed=seed) if packing else None
-    settings = Settings(
-        examples=len(packed) if packed else max(1, math.ceil(num_train_epochs * len(examples))),
-        per_device_train_batch_size=per_device_train_batch_size,
-        gradient_accumulation_steps=gradient_accumulation_steps,
-        learning_rate=learning_rate,
-        lr_scheduler_type=lr_scheduler_type,
-        warmup_ratio=warmup_ratio,
-        weight_decay=weight_decay,
-        adam_beta2=adam_beta2,
-        bf16=bf16,
-        gradient_checkpointing=gradient_checkpointing,
-        deepspeed=deepspeed,
-        save_steps=save_steps,
-        threads=threads,
-        seed=seed,
-        fp16=fp16,
-        group_by_length=group_by_length,
-        devices=devices,
-        processes=processes,
-        cpu=cpu,
-    )
-    adapters = lora.Adapters(
-        lora_r, lora_alpha, lora_dropout, tuple(sorted(lora_target_modules)), tuple(sorted(lora_modules_to_save))
-    )
     identity = {
         "stage": "sft",
         "data": [sha256_of(data), data_fraction, prompt_format, cutoff_len],
         "base": folder_digest(base),
         "lora": adapters.as_dict(),
-        "deepspeed": sha256_of(Path(deepspeed)) if deepspeed else "",
         "how": [packing, attention, quantised_base],
     }
     expected = folder.count(model)
-    trained = lora.attach(model, adapters) if lora_r else model
-    if packed:
+    trained = lora.attach(model, adapters) if adapters.r else model
+    if packing:
+        packed = Packed(examples, capacity=cutoff_len, epochs=num_train_epochs, seed=settings["seed"])
         trainer = train(
-            trained, packed, settings, checkpoints=checkpoints, identity=identity, collate=lay, order=range(len(packed))
-        )
+            trained, packed, settings, count=len(packed), checkpoints=checkpoints, identity=identity, collate=lay,
+            order=range(len(packed)),
+        )  # fmt: skip
     else:
-        trainer = train(trained, examples, settings, checkpoints=checkpoints, identity=identity, collate=stack)
-    finish(
-        trainer, trained, tokenizer, base=base, out=out, dtype=half, adapted=bool(lora_r), expected=expected
-    )  # fmt: skip
-    if curve and trainer.is_world_process_zero():
-        trainer.curve.write(curve)
+        count = max(1, math.ceil(num_train_epochs * len(examples)))
+        trainer = train(trained, examples, settings, count=count, checkpoints=checkpoints, identity=identity)
+    finish(trainer, trained, tokenizer, base=base, out=out, dtype=half, expected=expected, curve=curve)
     discard(trainer)

@@ -1,52 +1,24 @@
-"""The one set-up of the Hugging Face Trainer that base and sft share."""
+"""The one set-up of the Hugging Face Trainer, for all stages that train by it."""
 
 import math
 import shutil
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
 from transformers import PreTrainedModel, Trainer, TrainingArguments, set_seed
 
 from belle.errors import BelleError
+from belle.files import sha256_of
 from belle.train.batches import Item, Ordered, stack
 from belle.train.checkpoints import MarkComplete, latest
 from belle.train.curve import Curve
 from belle.train.scale import Evened, accumulation, by_gloo_alone
+from belle.train.settings import DEFAULTS, Settings
 from belle.train.watching import watches
-
-
-@dataclass(frozen=True)
-class Settings:
-    """How a training runs. ``examples`` is how many examples are seen in all, repeats counted.
-
-    The batch and its accumulation are meant for ``devices``, and run on ``processes``; ``cpu`` leaves GPUs alone.
-    """
-
-    examples: int
-    per_device_train_batch_size: int
-    gradient_accumulation_steps: int
-    learning_rate: float
-    lr_scheduler_type: str
-    warmup_ratio: float
-    weight_decay: float
-    adam_beta2: float
-    bf16: bool
-    gradient_checkpointing: bool
-    deepspeed: str
-    save_steps: int
-    threads: int
-    seed: int
-    fp16: bool = False
-    group_by_length: bool = True
-    devices: int = 1
-    processes: int = 1
-    cpu: bool = False
-
 
 Batch = dict[str, Any]
 """Tensors by name, as the model takes them."""
@@ -65,6 +37,7 @@ class FiniteTrainer(Trainer):
         self.watches = watches()
         for callback in (item for watch in self.watches for item in watch.callbacks(self)):
             self.callback_handler.callbacks.insert(-1, callback)  # before the progress bar, which prints what is logged
+        self.share = 1.0
         if loss is not None:
             self.model_accepts_loss_kwargs = False  # a mean of each batch: accumulation divides it by its steps
 
@@ -72,7 +45,20 @@ class FiniteTrainer(Trainer):
         """The loss of one batch."""
         if self.loss is None:
             return super().compute_loss(model, inputs, *args, **kwargs)
-        return self.loss(model, inputs)
+        loss = self.loss(model, inputs)
+        return loss if self.share == 1.0 else loss * self.share
+
+    def get_batch_samples(self, *args: Any, **kwargs: Any) -> Any:
+        """The batches of one step; where some only fill up the last step, the others count for them.
+
+        A model's own loss is divided by the tokens of all processes, which sees to it by itself.
+        """
+        batches, items = super().get_batch_samples(*args, **kwargs)
+        if self.loss is not None and self.args.world_size > 1 and batches:
+            here = sum(batch["counted"].any().to(torch.float32).reshape(1) for batch in batches)
+            counted = float(self.accelerator.gather(here).sum())
+            self.share = len(batches) * self.args.world_size / counted
+        return batches, items
 
     def training_step(self, *args: Any, **kwargs: Any) -> torch.Tensor:
         """Do one forward and backward pass.
@@ -106,11 +92,55 @@ def prepare(threads: int, seed: int) -> None:
     set_seed(seed)
 
 
+def arguments_of(settings: Settings, checkpoints: Path, stage: str) -> TrainingArguments:
+    """What the Hugging Face Trainer is told; it also finds this process its place among the others.
+
+    Raises:
+        InputError: the global batch cannot be kept on so many processes.
+    """
+    if settings["cpu"] and settings["deepspeed"]:
+        by_gloo_alone()
+    return TrainingArguments(
+        output_dir=str(checkpoints),
+        per_device_train_batch_size=settings["per_device_train_batch_size"],
+        gradient_accumulation_steps=accumulation(
+            settings["per_device_train_batch_size"],
+            settings["gradient_accumulation_steps"],
+            settings["devices"],
+            settings["processes"],
+            stage,
+        ),
+        num_train_epochs=1,  # Ordered holds every epoch
+        train_sampling_strategy="sequential",
+        learning_rate=settings["learning_rate"],
+        lr_scheduler_type=settings["lr_scheduler_type"],
+        warmup_steps=settings["warmup_ratio"],
+        weight_decay=settings["weight_decay"],
+        adam_beta2=settings["adam_beta2"],
+        bf16=settings["bf16"],
+        fp16=settings["fp16"],
+        activation_checkpointing=settings["gradient_checkpointing"],
+        deepspeed=settings["deepspeed"] or None,
+        use_cpu=settings["cpu"] or not torch.cuda.is_available(),
+        seed=settings["seed"],
+        save_strategy="steps",
+        save_steps=settings["save_steps"],
+        save_total_limit=2,  # the one being written and a whole one
+        logging_steps=50,
+        logging_nan_inf_filter=False,
+        report_to="none",
+        remove_unused_columns=False,
+        dataloader_num_workers=0,
+        dataloader_pin_memory=torch.cuda.is_available(),
+    )
+
+
 def train(
     model: PreTrainedModel,
     examples: Sequence[Item],
     settings: Settings,
     *,
+    count: int,
     checkpoints: Path,
     identity: dict[str, Any],
     collate: Callable[[Sequence[Item]], Batch] = stack,  # type: ignore[assignment]
@@ -125,61 +155,40 @@ def train(
 
     The caller removes ``checkpoints`` once what it makes of the model is safely written.
 
+    Args:
+        count: How many examples are seen in all, repeats counted.
+        identity: What is trained on what, beside the settings; ``stage`` among it is named in messages.
+
     Raises:
+        InputError: the global batch cannot be kept on so many processes.
         BelleError: the loss is NaN or infinite.
     """
-    if settings.cpu and settings.deepspeed:
-        by_gloo_alone()
-    arguments = TrainingArguments(
-        output_dir=str(checkpoints),
-        per_device_train_batch_size=settings.per_device_train_batch_size,
-        gradient_accumulation_steps=accumulation(
-            settings.per_device_train_batch_size,
-            settings.gradient_accumulation_steps,
-            settings.devices,
-            settings.processes,
-        ),
-        num_train_epochs=1,  # Ordered holds every epoch
-        train_sampling_strategy="sequential",
-        learning_rate=settings.learning_rate,
-        lr_scheduler_type=settings.lr_scheduler_type,
-        warmup_steps=settings.warmup_ratio,
-        weight_decay=settings.weight_decay,
-        adam_beta2=settings.adam_beta2,
-        bf16=settings.bf16,
-        fp16=settings.fp16,
-        activation_checkpointing=settings.gradient_checkpointing,
-        deepspeed=settings.deepspeed or None,
-        use_cpu=settings.cpu or not torch.cuda.is_available(),
-        seed=settings.seed,
-        save_strategy="steps",
-        save_steps=settings.save_steps,
-        save_total_limit=2,  # the one being written and a whole one
-        logging_steps=50,
-        logging_nan_inf_filter=False,
-        report_to="none",
-        remove_unused_columns=False,
-        dataloader_num_workers=0,
-        dataloader_pin_memory=torch.cuda.is_available(),
-    )
+    settings = cast(Settings, {**DEFAULTS, **settings})
+    arguments = arguments_of(settings, checkpoints, str(identity.get("stage", "")))
     data = Ordered(
         examples,
-        batch_size=settings.per_device_train_batch_size,
-        count=settings.examples,
-        seed=settings.seed,
-        group_by_length=settings.group_by_length,
+        batch_size=settings["per_device_train_batch_size"],
+        count=count,
+        seed=settings["seed"],
+        group_by_length=settings["group_by_length"],
         order=order,
     )
     trainer = FiniteTrainer(
         model=model,
         args=arguments,
-        train_dataset=Evened(data, batch_size=settings.per_device_train_batch_size, processes=settings.processes),
+        train_dataset=Evened(data, batch_size=settings["per_device_train_batch_size"], processes=settings["processes"]),
         data_collator=collate,
         callbacks=[MarkComplete()],
         loss=loss,
     )
+    whole = {
+        **identity,
+        "training": {**settings, "examples": count},
+        "deepspeed": sha256_of(Path(settings["deepspeed"])) if settings["deepspeed"] else "",
+        "world": arguments.world_size,
+    }
     with arguments.main_process_first(local=False, desc="checkpoints"):  # hosts share the folder
-        resume = latest(checkpoints, {**identity, "training": asdict(settings), "world": arguments.world_size})
+        resume = latest(checkpoints, whole)
     if resume:
         print(f"resuming from {resume}", file=sys.stderr)
         trainer.curve.load(resume)

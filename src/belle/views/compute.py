@@ -153,7 +153,7 @@ class Compute:
         recipe = self.params.pretrain[entry.pretrain]
         if not recipe.steps:
             return None  # it depends on texts that are tokenised only then
-        a_step = recipe.per_device_train_batch_size * recipe.gradient_accumulation_steps * max(1, entry.gpus)
+        a_step = recipe.per_device_train_batch_size * recipe.gradient_accumulation_steps * recipe.devices
         flops = self._parameters(name) * (8 if recipe.gradient_checkpointing else 6)
         flops *= recipe.steps * a_step * recipe.block_size
         return Interval(flops / UTILISATION.mean, flops / UTILISATION.low, flops / UTILISATION.high) * (

@@ -14,6 +14,14 @@ from belle.views import releases
 from belle.views.compute import GPU
 from belle.views.interval import Interval
 
+TRAININGS = frozenset({"sft", "pretrain", "reward", "dpo"})
+"""The stages whose memory is reckoned tensor by tensor."""
+
+
+def entry_of(wildcards: Any) -> str:
+    """The entry that a training's wildcards name."""
+    return str(next(iter(dict(wildcards.items()).values())))
+
 
 def gpus_here() -> list[Gpu]:
     """The GPUs of this machine, by nvidia-smi; their peak is not asked for."""
@@ -31,12 +39,13 @@ def gpus_here() -> list[Gpu]:
 def shortages(dag: Any, params: Params, ledger: Path) -> list[Shortage]:
     """What a DAG's jobs lack besides what the machine has, and what this machine's GPUs cannot do of them."""
     found = releases.lacking(dag, params, ledger)
-    jobs = [job for job in dag.needrun_jobs() if job.rule.name == "sft" and job.resources.get("gpus", 0)]
+    jobs = [job for job in dag.needrun_jobs() if job.rule.name in TRAININGS and job.resources.get("gpus", 0)]
     if not jobs or not dag.workflow.local_exec:
         return found
     here, needs = gpus_here(), Needs(params)
     for job in jobs:
-        found += [*too_few(job.wildcards.model, needs), *misfits(job.wildcards.model, needs, here)]
+        name = entry_of(job.wildcards)
+        found += [*too_few(name, needs), *misfits(name, needs, here)]
     return found
 
 
@@ -58,11 +67,13 @@ def misfits(model: str, needs: Needs, here: list[Gpu]) -> list[Shortage]:
     if trained is None or not here:
         return []
     given, shape, gpus = trained
+    how = needs.params.trained_by(model)
+    section = f"`{how.stage}:`" if how else "its stage"
     least = min(here, key=lambda gpu: gpu.memory_gb)
     oldest = min(here, key=lambda gpu: gpu.capability)
     found = [
         Shortage(f"GPU for {setting} of models/{model}", why.partition("; ")[2] or why, why.partition("; ")[0],
-                 f"write {fix} in its recipe under `sft:`")
+                 f"write {fix} in its recipe under {section}")
         for setting, why, fix in misuses(given, oldest.name, oldest.capability)
     ]  # fmt: skip
     takes = peak_of(given, shape, gpus)
@@ -73,7 +84,7 @@ def misfits(model: str, needs: Needs, here: list[Gpu]) -> list[Shortage]:
             Shortage(
                 f"GPU memory for models/{model}", f"{takes.peak / 1e9:.1f} GB on each of {gpus} ({takes.largest()})",
                 f"{least.name} has {least.memory_gb:.1f} GB",
-                f"write {fix} in its recipe under `sft:`" if fix else "more or larger GPUs: no setting makes it fit",
+                f"write {fix} in its recipe under {section}" if fix else "more or larger GPUs: no setting makes it fit",
             )
         )  # fmt: skip
     return found

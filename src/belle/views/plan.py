@@ -177,8 +177,8 @@ def plan_of(targets: list[str], steps: dict[str, Step], params: Params, ledger: 
         account.close()
     needs = Needs(params)
     for line in lines:
-        if line.step.command == "sft" and (
-            said := fitting.sentence(line.step.wildcards["model"], needs, line.gpu_hours)
+        if line.step.command in fitting.TRAININGS and (
+            said := fitting.sentence(fitting.entry_of(line.step.wildcards), needs, line.gpu_hours)
         ):
             notes.append(said)
     if any(line.gpu_hours and line.gpu_hours.high for line in lines):
