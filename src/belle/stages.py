@@ -239,7 +239,7 @@ def clean_text(args: Arguments) -> None:
 
     clean_text(
         documents=args.documents, reference=args.reference, out=args.out, report=args.report, rejects=args.rejects,
-        **keywords(args, sections.CleanText),
+        workers=len(os.sched_getaffinity(0)), **keywords(args, sections.CleanText),
     )  # fmt: skip
 
 
