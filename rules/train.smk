@@ -65,7 +65,7 @@ rule sft:
 rule pretrain:
     input:
         base=registry.path("models/{name}", name="bases.{base}.base"),
-        texts=registry.path("{path}", path="bases.{base}.texts"),
+        texts=registry.brought(registry.path("{path}", path="bases.{base}.texts")),
     output:
         model=directory("models/{base}"),
         curve=loss_curve("results/training/{base}.csv"),
@@ -75,6 +75,7 @@ rule pretrain:
         base=registry.names("bases", kind="pretrained"),
     threads: needs.pretrain_threads
     resources:
+        files=registry.absent(registry.path("{path}", path="bases.{base}.texts")),
         gpus=needs.pretrain_gpus,
         gpu=needs.pretrain_gpu,
         gpu_memory_gb=needs.pretrain_gpu_memory_gb,
