@@ -100,12 +100,14 @@ rule card:
         texts=made_of.texts,
         asked=registry.described(made_of.asked),
         gptq=registry.described(made_of.gptq),
+        pages=made_of.pages,
     shell:
         stage(
             "belle card {input.model} {output.md} {output.json} {wildcards.model} --cards {input.cards}"
             " --data {input.data:q} --raw {input.raw} --cleaned {input.cleaned} --curve {input.curve}"
             " --reports {input.reports} --scores {input.scores} --described @entry {params.entry}"
             " @recipe {params.recipe} @dataset {params.dataset} @texts {params.texts} @asked {params.asked} @gptq {params.gptq}"
+            " @pages {params.pages}"
         )
 
 
