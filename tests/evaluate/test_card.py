@@ -269,3 +269,24 @@ def test_chains_of_the_tiny_world(project):
     assert chain.gptq(SimpleNamespace(model="belle-tiny-quarter")) is None
     assert chain.texts(SimpleNamespace(model="tiny-base-stage1")) == "--ours"
     assert chain.texts(SimpleNamespace(model="llama-7b-cla")) == ""
+
+
+def test_a_model_that_no_table_names_has_the_scores_of_its_claims(project):
+    from belle.chain import Chain
+    from belle.config import load
+
+    chain = Chain(load(project / "params.yaml"))
+    seed = SimpleNamespace(model="belle-tiny-seed2")
+    scores = dict(chain.scores(seed))
+    assert set(scores) == {f"results/scores/{name}/belle-tiny-seed2.json" for name in ("tiny", "tiny-sums")}
+    claims = "directions.tiny.claims"
+    assert {"directions.tiny.eval", f"{claims}.full-over-lora.better", f"{claims}.more-data.better"} <= set(
+        scores["results/scores/tiny/belle-tiny-seed2.json"]
+    )
+    assert f"{claims}.arithmetic-lora.eval" in scores["results/scores/tiny-sums/belle-tiny-seed2.json"]
+    pages = parse(["@pages", *chain.pages(seed).split()])["pages"]
+    assert pages["results/scores/tiny/belle-tiny-seed2.json"][0] == "results/directions/tiny.md"
+    in_tables = chain.pages(SimpleNamespace(model="belle-tiny"))
+    assert "results/tables/tiny.md results/tables/release.md" in in_tables
+    assert "directions" not in in_tables
+    assert chain.pages(SimpleNamespace(model="tiny-base-expanded")) == ""
