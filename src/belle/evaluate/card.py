@@ -65,8 +65,8 @@ def card(
     groups = parse(described)
     pages = groups.pop("pages", {})
     if "recipe" in groups:  # an entry's own settings go before those of its recipe
-        own = {key: value for key, value in groups.get("entry", {}).items() if key.startswith(OVERRIDE)}
-        groups["recipe"] |= {key.removeprefix(OVERRIDE): value for key, value in own.items()}
+        before = {key: value for key, value in groups.get("entry", {}).items() if key.startswith(OVERRIDE)}
+        groups["recipe"] |= {key.removeprefix(OVERRIDE): value for key, value in before.items()}
     entry, asked = groups.get("entry", {}), groups.get("asked", {})
     raws = [_json(path, "report of raw rows") for path in raw]
     rests_on = [_under(_json(path, "card"), path) for path in cards]

@@ -123,7 +123,7 @@ def clean_text(
         if min_quality:  # it is to learn from what pages say, not from their menus
             cleaner = insides.cleaner()
             raw = ["\n".join(cleaner.clean(text)[0]) for text in first.texts(view, insides.plain)]
-            sample = Sample(training_documents)
+            sample: Sample[str] = Sample(training_documents)
             for text in passages(read(reference), _PASSAGE):
                 sample.add(digest(text), text[:CUT])
             insides = replace(insides, classifier=QualityModel(sample.kept(), raw))
