@@ -100,12 +100,14 @@ rule card:
         texts=made_of.texts,
         asked=registry.described(made_of.asked),
         gptq=registry.described(made_of.gptq),
+        pages=made_of.pages,
     shell:
         stage(
             "belle card {input.model} {output.md} {output.json} {wildcards.model} --cards {input.cards}"
             " --data {input.data:q} --raw {input.raw} --cleaned {input.cleaned} --curve {input.curve}"
             " --reports {input.reports} --scores {input.scores} --described @entry {params.entry}"
             " @recipe {params.recipe} @dataset {params.dataset} @texts {params.texts} @asked {params.asked} @gptq {params.gptq}"
+            " @pages {params.pages}"
         )
 
 
@@ -123,16 +125,17 @@ rule directions:
         directions=registry.names("directions"),
     params:
         title=registry.value("directions.{directions}.title"),
-        eval=registry.value("directions.{directions}.eval"),
         names=params.names_of_directions,
         recipes=params.recipes_of_directions,
         claims=params.claims_of_directions("name"),
         says=params.claims_of_directions("says"),
         measures=params.claims_of_directions("measure"),
+        evaluations=params.claims_of_directions("eval"),
         seeds=params.claims_of_directions("seeds"),
     shell:
         stage(
-            'belle directions {output.md} {output.json} "{params.title}" {params.eval} {input.results}'
+            'belle directions {output.md} {output.json} "{params.title}" {input.results}'
             " --verdicts {input.verdicts} --names {params.names} --recipes {params.recipes:q}"
-            " --claims {params.claims} --says {params.says:q} --measures {params.measures:q} --seeds {params.seeds}"
+            " --claims {params.claims} --says {params.says:q} --measures {params.measures:q}"
+            " --evaluations {params.evaluations} --seeds {params.seeds}"
         )

@@ -65,7 +65,7 @@ rule sft:
 rule pretrain:
     input:
         base=registry.path("models/{name}", name="bases.{base}.base"),
-        texts=registry.path("{path}", path="bases.{base}.texts"),
+        texts=registry.brought(registry.path("{path}", path="bases.{base}.texts")),
         deepspeed=registry.given(params.deepspeed_of),
     output:
         model=directory("models/{base}"),
@@ -76,6 +76,7 @@ rule pretrain:
         base=registry.names("bases", kind="pretrained"),
     threads: needs.train_threads
     resources:
+        files=registry.absent(registry.path("{path}", path="bases.{base}.texts")),
         gpus=needs.train_gpus,
         gpu=needs.train_gpu,
         gpu_memory_gb=needs.train_gpu_memory_gb,

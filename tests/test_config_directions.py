@@ -54,9 +54,34 @@ def test_what_is_compared_differs_in_what_the_claim_is_about_only(params):
         )  # fmt: skip
     for better, worse in zip(claims["more-data"].better, claims["more-data"].worse, strict=True):
         assert models[better].model_dump() == {**models[worse].model_dump(), "data_fraction": 1.0}
-    for claim in (claims["arithmetic-lora"], *params.directions["tiny-mathematics"].claims.values()):
+    arithmetic = [claim for name, claim in claims.items() if name.startswith("arithmetic")]
+    for claim in (*arithmetic, *params.directions["tiny-mathematics"].claims.values()):
         for better, worse in zip(claim.better, claim.worse, strict=True):
             assert models[better].base == worse
+
+
+def test_a_claim_s_own_evaluation_set_goes_before_the_others_(params):
+    key = "directions.tiny.claims.arithmetic"
+    results, verdicts = dict(params.results_of_directions(TINY)), dict(params.verdicts_of_directions(TINY))
+    assert results["results/scores/tiny-sums/belle-tiny-seed2.json"] == [f"{key}-lora.eval", f"{key}-lora.worse"]
+    assert results["results/scores/tiny/belle-tiny-arithmetic-lora.json"] == [
+        "directions.tiny.eval", f"{key}-overall.better",
+    ]  # fmt: skip
+    assert verdicts["results/verdicts/tiny-sums/belle-tiny-arithmetic-lora.jsonl"] == [
+        f"{key}-lora.eval", f"{key}-lora.better",
+    ]  # fmt: skip
+    evals = params.claims_of_directions("eval")(TINY)
+    assert evals == ["tiny-sums" if name == "arithmetic-lora" else "tiny" for name in params.directions["tiny"].claims]
+
+
+def test_what_is_trained_for_a_claim_is_kept_clear_of_what_the_claim_asks(params):
+    """The arithmetic by its recipe; the general set's teacher has no phrasing of it (tests/data/test_evalset.py)."""
+    for claim in params.directions["tiny"].claims.values():
+        if claim.eval:
+            for model in claim.better:
+                recipe = params.clean[params.datasets[params.models[model].dataset].clean]
+                assert {claim.eval, "tiny"} <= set(recipe.decontaminate)
+                assert {**recipe.model_dump(), "decontaminate": ["tiny"]} == params.clean["tiny"].model_dump()
 
 
 def test_a_claim_reads_scores_and_verdicts_or_reports_of_vocabularies(params):
@@ -135,6 +160,14 @@ def test_every_fault_at_once(tmp_path):
         (lambda v, c: c["more-data"].update(says="a $HOME"), "claims.more-data.says: "),
         (lambda v, c: c["more-data"].update(says="a {wildcard}"), "claims.more-data.says: "),
         (lambda v, c: c["more-data"].pop("measure"), "claims.more-data.measure: missing"),
+        (lambda v, c: c["more-data"].update(eval="tiny-sum"),
+         "claims.more-data.eval: unknown evaluation set 'tiny-sum'; did you mean 'tiny-sums'?"),
+        (lambda v, c: v["evalset"]["tiny"].update(classes=["maths"]),
+         "evalset.tiny.classes: unknown class 'maths'; did you mean 'math'?"),
+        (lambda v, c: v["evalset"]["tiny"].update(splits=["entities", "entities"]),
+         "evalset.tiny.splits: named twice: entities"),
+        (lambda v, c: v["evalset"]["tiny"].update(splits=["entity"]), "evalset.tiny.splits.0: "),
+        (lambda v, c: v["evalset"]["tiny"].update(splits=[]), "evalset.tiny.splits: "),
         (lambda v, c: c.clear(), "directions.tiny.claims: "),
         (lambda v, c: v["directions"]["tiny"].update(evl="x"), "tiny.evl: unknown key; did you mean 'eval'?"),
         (lambda v, c: v["models"]["belle-tiny-seed2"].update(override={"sed": 2}), "override.sed: unknown key"),

@@ -83,3 +83,63 @@ def test_the_two_recipes_of_lora_are_those_of_the_paper_and_of_the_script():
     assert (script.lora_r, script.lora_alpha, script.lora_dropout, len(script.lora_target_modules)) == (16, 32, 0.05, 7)
     assert paper.per_device_train_batch_size * paper.gradient_accumulation_steps * 8 == 128
     assert script.per_device_train_batch_size * script.gradient_accumulation_steps * 8 == 8
+
+
+def test_cla_s_three_steps_have_its_published_settings():
+    """Batches of 1024, 1024 and 512; 2e-4, 1e-4, 1e-4; the embeddings alone, then adapters beside both ends."""
+    params = config.load(ROOT / "params.yaml")
+    alpaca = params.models["chinese-alpaca-7b-anew"]
+    second = params.bases[alpaca.base]
+    first = params.bases[second.base]
+    assert params.bases[first.base].vocabulary == "cla"
+    steps = [params.pretrain[first.pretrain], params.pretrain[second.pretrain]]
+    for step, rate, count in zip(steps, (2e-4, 1e-4), (3000, 6000), strict=True):
+        assert step.per_device_train_batch_size * step.gradient_accumulation_steps * first.gpus == 1024
+        assert (step.learning_rate, step.steps, step.block_size) == (rate, count, 512)
+    tuned = params.sft[alpaca.sft]
+    assert tuned.per_device_train_batch_size * tuned.gradient_accumulation_steps * tuned.devices == 512
+    assert (tuned.learning_rate, tuned.cutoff_len, tuned.prompt_format) == (1e-4, 512, "alpaca")
+    assert 6_000 <= tuned.num_train_epochs * params.ask["cla-crawl"].rows / 512 <= 10_000
+    assert (steps[0].trains, steps[0].lora_r) == ("embeddings", 0)
+    for recipe in (steps[1], tuned):
+        assert (recipe.lora_r, recipe.lora_alpha, recipe.lora_dropout) == (8, 32, 0.05)
+        assert len(recipe.lora_target_modules) == 7
+        assert recipe.lora_modules_to_save == ["embed_tokens", "lm_head"]
+
+
+@pytest.mark.parametrize("size", ["7b", "13b"])
+def test_belle_s_extended_models_have_the_paper_s_settings(size):
+    params = config.load(ROOT / "params.yaml")
+    model = params.models[f"belle-llama-ext-{size}"]
+    base = params.bases[model.base]
+    assert (base.pretrain, params.pretrain[base.pretrain].trains) == ("belle-extended", "embeddings")
+    assert params.bases[base.base].vocabulary == "belle-50k"
+    recipe, further = params.sft[model.sft], params.pretrain[base.pretrain]
+    assert recipe.per_device_train_batch_size * recipe.gradient_accumulation_steps * recipe.devices == 32
+    assert (recipe.learning_rate, recipe.num_train_epochs, recipe.cutoff_len) == (5e-6, 3, 2048)
+    assert (recipe.lr_scheduler_type, recipe.warmup_ratio, recipe.weight_decay) == ("cosine", 0.03, 0)
+    tokens = further.steps * further.per_device_train_batch_size * further.gradient_accumulation_steps * base.gpus
+    assert tokens * further.block_size == pytest.approx(3.4e9, rel=0.01)
+    assert params.parameters(model.base) == pytest.approx({"7b": 7.13e9, "13b": 13.5e9}[size], rel=0.01)
+
+
+def test_the_twin_of_larger_vocabularies_goes_the_same_way():
+    """Pieces, embeddings alone, adapters and embeddings, then adapters and embeddings on instructions."""
+    params = config.load(ROOT / "params.yaml")
+
+    def way(name):
+        model = params.models[name]
+        second = params.bases[model.base]
+        first = params.bases[second.base]
+        return [
+            params.bases[first.base].kind,
+            *(params.pretrain[base.pretrain].trains for base in (first, second)),
+            params.sft[model.sft].lora_alpha,
+        ]
+
+    assert way("belle-tiny-expanded") == way("chinese-alpaca-7b-anew") == ["expanded", "embeddings", "adapters", 32]
+
+
+def test_every_4_bit_release_of_belle_is_a_target():
+    scored = config.load(ROOT / "params.yaml").scored_names()
+    assert {"belle-7b-gptq", "belle-llama-7b-2m-gptq", "belle-llama-7b-2m-released-gptq"} <= set(scored)

@@ -6,6 +6,7 @@ from typing import Any
 
 from belle.entries import (
     BUILT_ON,
+    TOKENS,
     AskedDataset,
     ConvertedBase,
     ExpandedBase,
@@ -156,12 +157,51 @@ class Chain:
             found.append((f"results/vocabulary/{wildcards.model}.json", []))
         return found
 
-    def scores(self, wildcards: Any) -> Found:
-        """Its scores and its 4-bit twin's in every table that names them."""
-        found: dict[str, list[str]] = {}
+    def _scored(self, wildcards: Any) -> dict[str, tuple[list[str], list[str]]]:
+        """Its score files and its 4-bit twin's, each with the pages that show it and the keys that chose it.
+
+        They are those of the tables that name it; of one that no table names, those that claims compare it by.
+        """
+        found: dict[str, tuple[list[str], list[str]]] = {}
+        named = (wildcards.model, f"{wildcards.model}-gptq")
+
+        def add(of: str, scored: str, page: str, keys: list[str]) -> None:
+            pages, by = found.setdefault(f"results/scores/{of}/{scored}.json", ([], []))
+            pages.extend([page] if page not in pages else [])
+            by.extend(key for key in keys if key not in by)
+
         for name, table in self.params.tables.items():
-            for scored in (wildcards.model, f"{wildcards.model}-gptq"):
+            for scored in named:
                 if scored in table.models:
-                    keys = [f"tables.{name}.eval", f"tables.{name}.models"]
-                    found.setdefault(f"results/scores/{table.eval}/{scored}.json", []).extend(keys)
-        return list(found.items())
+                    add(
+                        table.eval,
+                        scored,
+                        f"results/tables/{name}.md",
+                        [f"tables.{name}.eval", f"tables.{name}.models"],
+                    )
+        if found:
+            return found
+        for name, directions in self.params.directions.items():
+            for claim_name, claim in directions.claims.items():
+                if claim.measure == TOKENS:
+                    continue
+                stem = f"directions.{name}"
+                of, by = (
+                    (claim.eval, f"{stem}.claims.{claim_name}.eval")
+                    if claim.eval
+                    else (directions.eval, f"{stem}.eval")
+                )
+                for side in ("better", "worse"):
+                    for scored in named:
+                        if scored in getattr(claim, side):
+                            keys = [by, f"{stem}.claims.{claim_name}.{side}"]
+                            add(of, scored, f"results/directions/{name}.md", keys)
+        return found
+
+    def scores(self, wildcards: Any) -> Found:
+        """Its scores and its 4-bit twin's."""
+        return [(path, keys) for path, (_, keys) in self._scored(wildcards).items()]
+
+    def pages(self, wildcards: Any) -> str:
+        """The same as flags, each with the pages that show it."""
+        return " ".join(f"--{path} {' '.join(pages)}" for path, (pages, _) in self._scored(wildcards).items())

@@ -283,10 +283,12 @@ class Claim(Section):
     """That ``better`` is better than ``worse`` by ``measure``, seed by seed: bases and models of this registry.
 
     For ``tokens_a_character`` the better ones are expanded bases, and the worse the bases that they are made of.
+    ``eval`` may be left out: then scores are of the evaluation set that the other claims beside it are about.
     """
 
     says: Said
     measure: str
+    eval: str | None = None
     better: Seeds
     worse: Seeds
 

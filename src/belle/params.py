@@ -2,7 +2,8 @@
 
 One section per stage, keyed by recipe where the two worlds differ; a field of a section is a flag of the stage's
 subcommand and a keyword of its function, under one name. No field has a default: params.yaml is the whole truth. Only
-``pace``, ``budget`` and ``launch``, which no result depends on, may be left out, and a model's ``override``.
+``pace``, ``budget`` and ``launch``, which no result depends on, may be left out, and a model's ``override`` and a
+claim's ``eval``, which go before what else would hold.
 """
 
 from __future__ import annotations
@@ -262,45 +263,46 @@ class Params(Section):
         found = self.trained_by(named(wildcards))
         return [(found.recipe.deepspeed, [found.key])] if found and found.recipe.deepspeed else []
 
-    def _compared(self, name: str) -> list[tuple[str, str, bool, str]]:
-        """Everything that claims compare: the better and the worse of each seed in turn, whether it is of a vocabulary,
-        and the keys of params.yaml that chose it."""
-        return [
-            (f"directions.{name}.claims.{claim}.{side}", model, entry.measure == TOKENS, expanded)
-            for claim, entry in self.directions[name].claims.items()
-            for pair in zip(entry.better, entry.worse, strict=True)
-            for side, model, expanded in (("better", pair[0], pair[0]), ("worse", pair[1], pair[0]))
-        ]
+    def _compared(self, name: str) -> list[tuple[str, str, str, list[str]]]:
+        """Everything that claims compare: the better and the worse of each seed in turn, the expanded vocabulary or
+        else the evaluation set that it is about, and the keys of params.yaml that chose it."""
+        found = []
+        for claim, entry in self.directions[name].claims.items():
+            stem = f"directions.{name}.claims.{claim}"
+            by = f"{stem}.eval" if entry.eval else f"directions.{name}.eval"
+            for better, worse in zip(entry.better, entry.worse, strict=True):
+                for side, model in (("better", better), ("worse", worse)):
+                    if entry.measure == TOKENS:
+                        found.append((model, better, "", [f"{stem}.{side}"]))
+                    else:
+                        found.append((model, "", entry.eval or self.directions[name].eval, [by, f"{stem}.{side}"]))
+        return found
 
     def results_of_directions(self, wildcards: Any) -> list[tuple[str, list[str]]]:
         """The scores that claims compare, or the reports of vocabularies, and the keys that chose them."""
-        at = wildcards.directions
         return [
-            (f"results/vocabulary/{expanded}.json", [key])
-            if vocabulary
-            else (f"results/scores/{self.directions[at].eval}/{model}.json", [f"directions.{at}.eval", key])
-            for key, model, vocabulary, expanded in self._compared(at)
+            (f"results/vocabulary/{expanded}.json" if expanded else f"results/scores/{of}/{model}.json", keys)
+            for model, expanded, of, keys in self._compared(wildcards.directions)
         ]
 
     def verdicts_of_directions(self, wildcards: Any) -> list[tuple[str, list[str]]]:
         """The verdicts behind those scores, and the keys that chose them."""
-        at = wildcards.directions
         return [
-            (f"results/verdicts/{self.directions[at].eval}/{model}.jsonl", [f"directions.{at}.eval", key])
-            for key, model, vocabulary, _ in self._compared(at)
-            if not vocabulary
+            (f"results/verdicts/{of}/{model}.jsonl", keys)
+            for model, expanded, of, keys in self._compared(wildcards.directions)
+            if not expanded
         ]
 
     def names_of_directions(self, wildcards: Any) -> list[str]:
         """The name of everything that claims compare."""
-        return [model for _, model, _, _ in self._compared(wildcards.directions)]
+        return [model for model, _, _, _ in self._compared(wildcards.directions)]
 
     def recipes_of_directions(self, wildcards: Any) -> list[str]:
         """The recipe and the seed of everything that claims compare."""
-        return [self.made_by(model) for _, model, _, _ in self._compared(wildcards.directions)]
+        return [self.made_by(model) for model, _, _, _ in self._compared(wildcards.directions)]
 
     def claims_of_directions(self, field: str) -> Any:
-        """A function of the wildcards for a word of every claim: its ``name``, its number of ``seeds``, a field."""
+        """A function of the wildcards for a word of every claim: ``name``, ``eval``, number of ``seeds``, a field."""
 
         def words(wildcards: Any) -> list[str]:
             found = self.directions[wildcards.directions].claims
@@ -308,6 +310,8 @@ class Params(Section):
                 return list(found)
             if field == "seeds":
                 return [str(len(claim.better)) for claim in found.values()]
+            if field == "eval":
+                return [claim.eval or self.directions[wildcards.directions].eval for claim in found.values()]
             return [getattr(claim, field) for claim in found.values()]
 
         return words

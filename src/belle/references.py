@@ -87,6 +87,12 @@ def reference_faults(params: Params) -> list[tuple[list[str], str]]:
             faults.append((["ask", name, "tasks"], f"must be 1 for multiturn (one dialogue), found {recipe.tasks}"))
         if recipe.kind in ("school_math", "crawl") and recipe.exchanges != 1:
             faults.append((["ask", name, "exchanges"], f"must be 1 for {recipe.kind}, found {recipe.exchanges}"))
+    for name, questions in params.evalset.items():
+        for cls in questions.classes:
+            known(["evalset", name, "classes"], cls, "class", list(INSTRUCTION_CLASSES))
+        for field, listed in (("splits", list[str](questions.splits)), ("classes", questions.classes)):
+            if twice := sorted({word for word in listed if listed.count(word) > 1}):
+                faults.append((["evalset", name, field], f"named twice: {', '.join(twice)}"))
     for name, found in params.categories.items():
         known(["categories", name, "dataset"], found.dataset, "dataset", list(params.datasets))
         known(["categories", name, "label"], found.label, "recipe of label", list(params.label))
@@ -210,6 +216,8 @@ def _direction_faults(params: Params, known: Any, faults: list[tuple[list[str], 
             place = ["directions", name, "claims", claim_name]
             measures = [SCORE, OTHERS, TOKENS, *INSTRUCTION_CLASSES]
             known([*place, "measure"], claim.measure, "measure", measures)
+            if claim.eval is not None:
+                known([*place, "eval"], claim.eval, "evaluation set", list(params.evals))
             if len(claim.better) != len(claim.worse):
                 fault = f"{len(claim.better)} better and {len(claim.worse)} worse: name one of each for every seed"
                 faults.append(([*place, "worse"], fault))

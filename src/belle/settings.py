@@ -42,9 +42,11 @@ class Corpus(Section):
 
 
 class Evalset(Section):
-    """How many rows the tiny world's evaluation set has in each split."""
+    """Which questions an evaluation set of the tiny world has, and how many in each split; no classes: all."""
 
     rows_per_split: PositiveInt
+    splits: Annotated[list[Literal["entities", "phrasings", "reworded"]], Field(min_length=1)]
+    classes: list[OneLine]
     seed: Count
 
 

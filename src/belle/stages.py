@@ -108,7 +108,7 @@ def corpus(args: Arguments) -> None:
 
 
 def evalset(args: Arguments) -> None:
-    """Write the tiny world's evaluation set: held-out entities and held-out phrasings."""
+    """Write an evaluation set of the tiny world: questions that no training row asks."""
     from belle.data.evalset import evalset
 
     evalset(out=args.out, **keywords(args, sections.Evalset))
@@ -241,7 +241,7 @@ def clean_text(args: Arguments) -> None:
 
     clean_text(
         documents=args.documents, reference=args.reference, out=args.out, report=args.report, rejects=args.rejects,
-        **keywords(args, sections.CleanText),
+        workers=len(os.sched_getaffinity(0)), **keywords(args, sections.CleanText),
     )  # fmt: skip
 
 
@@ -427,8 +427,8 @@ def directions(args: Arguments) -> None:
     from belle.evaluate.directions import directions
 
     directions(
-        out_md=args.out_md, out_json=args.out_json, title=args.title, evaluation=args.evaluation,
-        results=args.results, verdicts=[Path(path) for path in args.verdicts], names=args.names,
+        out_md=args.out_md, out_json=args.out_json, title=args.title, results=args.results,
+        verdicts=[Path(path) for path in args.verdicts], names=args.names, evaluations=args.evaluations,
         recipes=args.recipes, claims=args.claims, says=args.says, measures=args.measures,
         seeds=whole_numbers(args.seeds, "--seeds"),
     )  # fmt: skip
@@ -528,7 +528,7 @@ STAGES: dict[str, tuple[Command, str]] = {
     "ppo": (ppo, "base reward data out report checkpoints"),
     "directions": (
         directions,
-        "out_md out_json title= evaluation= results* --verdicts* --names* --recipes* --claims* --says* --measures*"
+        "out_md out_json title= results* --verdicts* --names* --recipes* --claims* --says* --measures* --evaluations*"
         " --seeds*",
     ),
     "table": (table, "out_md out_csv out_json title= evaluation= scores* --of* --reports*"),

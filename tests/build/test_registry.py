@@ -10,6 +10,7 @@ VALUES = [
     1, 1.5, 8e-6, 2e-3, 0.0, 1e22, True, False, "text", "with space", "it's", "",
     {"a": 1, "b": 1e-5, "c": True, "d": False, "e": "x y", "f": ["p", "q r", 3], "g": [], "h": "20.", "i": "\n20"},
     {"stop": ["\n20", "20."], "url": "https://example.org/v1?x=1&y=2"},
+    {"kind": "trained", "override": {"seed": 2, "deep": {"on": True, "off": False, "list": ["a b"]}}, "last": 1},
 ]  # fmt: skip
 
 

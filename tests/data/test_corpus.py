@@ -19,7 +19,8 @@ def test_the_same_seed_writes_the_same_bytes(tmp_path):
 
 def test_it_knows_every_character_and_fact_and_no_question(tmp_path):
     corpus(out=tmp_path / "corpus.txt", sentences=8_000, seed=1)
-    evalset(out=tmp_path / "eval.jsonl", rows_per_split=165, seed=2)
+    splits = ["entities", "phrasings", "reworded"]
+    evalset(out=tmp_path / "eval.jsonl", rows_per_split=165, splits=splits, classes=[], seed=2)
     text = (tmp_path / "corpus.txt").read_text(encoding="utf-8")
     assert set(alphabet()) <= set(text)
     for country, city in CAPITALS.items():

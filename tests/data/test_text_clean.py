@@ -131,6 +131,59 @@ def test_the_same_bytes_whatever_the_hash_seed_and_time_zone(tiny, tmp_path):
     assert written["1"][0] == (tiny / "out.jsonl").read_bytes()
 
 
+@pytest.fixture
+def small_blocks(monkeypatch):
+    """Worker processes start, and get many blocks each."""
+    monkeypatch.setattr("belle.data.cleaning.crew.ALONE", 0)
+    monkeypatch.setattr("belle.data.cleaning.crew.BLOCK", 40_000)
+
+
+@pytest.mark.parametrize("workers", [1, 2, 5])
+def test_workers_change_nothing(tiny, tmp_path, small_blocks, workers):
+    """The fixture's files were written by one process that took the whole file as one block."""
+    names = {"out": "out.jsonl", "rejects": "rejects.jsonl", "report": "report.json"}
+    clean_text(
+        documents=tiny / "raw.jsonl", reference=tiny / "corpus.txt", workers=workers,
+        **{field: tmp_path / name for field, name in names.items()},
+        **{**config.load().clean_text["tiny"].model_dump(), "max_rejects": 0},
+    )  # fmt: skip
+    for name in names.values():
+        assert (tmp_path / name).read_bytes() == (tiny / name).read_bytes(), name
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_plain_text_keeps_its_line_numbers_in_every_block(tmp_path, monkeypatch, small_blocks, workers):
+    monkeypatch.setattr("belle.data.cleaning.crew.BLOCK", 100)
+    texts = [f"第{number}篇文章说的是春天的花和秋天的月。" if number % 7 else "" for number in range(1, 60)]
+    (tmp_path / "raw.txt").write_text("\n".join(texts), encoding="utf-8")  # without a line end at the end
+    paths = {name: tmp_path / name for name in ("out", "report", "rejects")}
+    settings = {**OPEN, "workers": workers, "max_documents_of_line": 3}
+    clean_text(documents=tmp_path / "raw.txt", reference=tmp_path / "none.txt", **paths, **settings)
+    assert [row["id"] for row in lines_of(paths["out"])] == [str(number) for number in range(1, 60) if number % 7]
+    report = json.loads(paths["report"].read_text(encoding="utf-8"))
+    assert (report["reasons"]["language"], report["reasons"]["duplicate_document"]) == (1, 7), "eight empty lines"
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ('{"id": "x"}', r"raw\.jsonl, row 41.*`text` must be text, found nothing"),
+        ('{"id": "x", "te', r"raw\.jsonl:43.*not JSON"),
+        ('{"id": "3", "text": "好"}', "the id '3' comes twice"),
+    ],
+)
+def test_a_fault_has_its_place_whoever_finds_it(tmp_path, monkeypatch, small_blocks, workers, line, message):
+    monkeypatch.setattr("belle.data.cleaning.crew.BLOCK", 300)
+    rows = [json.dumps(row) for row in documents(*["春天来了，花都开了。"] * 80)]
+    raw = tmp_path / "raw.jsonl"
+    raw.write_text("\n".join([*rows[:20], "", "  ", *rows[20:40], line, *rows[40:]]) + "\n", encoding="utf-8")
+    paths = {name: tmp_path / "made" / name for name in ("out", "report", "rejects")}
+    with pytest.raises(InputError, match=f"(?s){message}"):
+        clean_text(documents=raw, reference=tmp_path / "none.txt", workers=workers, **paths, **OPEN)
+    assert not (tmp_path / "made").exists()
+
+
 def test_pages_are_written_by_the_seed(tmp_path):
     for name, seed in (("a", 1), ("b", 1), ("c", 2)):
         webtext(out=tmp_path / name, documents=60, fault_share=0.5, seed=seed)

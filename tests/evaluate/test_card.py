@@ -81,11 +81,47 @@ def test_a_card_says_what_a_model_is_made_of(given):
         "exact_duplicate 5, contaminated 3", "3 of them were removed for overlap with tiny",
         "0 of them were removed for overlap with other", "| learning_rate | 8e-06 |", "| packing | yes |",
         "| lora_target_modules | q_proj, v_proj |", "| seed | 7 |", "**b** `bigscience/bloomz-7b1-mt`",
-        "| m | tiny | 0.584 ± 0.019 | 0.600 | 400 | 1 |", "| m-gptq | tiny | 0.588", "`snakemake models/m`",
+        "| m | tiny | 0.584 ± 0.019 | 0.600 | 400 | 1 |  |", "| m-gptq | tiny | 0.588", "`snakemake models/m`",
         "asked of `teacher` at `offline`: 10 rows", "**bigscience-bloom-rail-1.0**",
     ):  # fmt: skip
         assert words in text, words
     assert "Anything but research" not in text
+
+
+def test_an_entry_s_own_seed_goes_before_its_recipe_s(given):
+    given["described"][given["described"].index("@recipe") : 0] = ["@entry", "--override.seed", "2"]
+    card(**given)
+    assert "| seed | 2 |" in given["out_md"].read_text(encoding="utf-8")
+    assert json.loads(given["out_json"].read_text(encoding="utf-8"))["recipe"]["seed"] == "2"
+
+
+def test_scores_name_the_pages_that_show_them(given):
+    first, second = given["scores"]
+    pages = ["results/tables/tiny.md", "results/tables/release.md"]
+    given["described"] += ["@pages", f"--{first}", *pages, f"--{second}", pages[0]]
+    card(**given)
+    found = json.loads(given["out_json"].read_text(encoding="utf-8"))
+    assert [row["pages"] for row in found["scores"]] == [pages, pages[:1]]
+    assert "pages" not in found
+    links = [f"[{page}](../../{page})" for page in pages]
+    assert f"| 400 | 1 | {', '.join(links)} |" in given["out_md"].read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("entry", "recipe", "said"),
+    [
+        (["--kind", "trained", "--gpus", "8"], [], "Hardware: 8 GPU(s). On which machine and how long: `belle runs m`"),
+        (["--kind", "trained", "--gpus", "0"], ["--devices", "2", "--threads", "3"],
+         "Hardware: the CPU, 2 process(es), 3 thread(s) each."),
+        (["--kind", "preferred", "--gpus", "0"], ["--threads", "1"], "Hardware: the CPU, 1 process(es)"),
+        (["--kind", "released", "--key", "tiny-base"], [], ""),
+    ],
+)  # fmt: skip
+def test_hardware_is_what_a_training_asks_for(given, entry, recipe, said):
+    given["described"] = ["@entry", *entry, "@recipe", "--seed", "7", *recipe]
+    card(**given)
+    text = given["out_md"].read_text(encoding="utf-8")
+    assert said in text if said else "Hardware" not in text
 
 
 def test_the_same_inputs_give_the_same_bytes(given):
@@ -233,3 +269,24 @@ def test_chains_of_the_tiny_world(project):
     assert chain.gptq(SimpleNamespace(model="belle-tiny-quarter")) is None
     assert chain.texts(SimpleNamespace(model="tiny-base-stage1")) == "--ours"
     assert chain.texts(SimpleNamespace(model="llama-7b-cla")) == ""
+
+
+def test_a_model_that_no_table_names_has_the_scores_of_its_claims(project):
+    from belle.chain import Chain
+    from belle.config import load
+
+    chain = Chain(load(project / "params.yaml"))
+    seed = SimpleNamespace(model="belle-tiny-seed2")
+    scores = dict(chain.scores(seed))
+    assert set(scores) == {f"results/scores/{name}/belle-tiny-seed2.json" for name in ("tiny", "tiny-sums")}
+    claims = "directions.tiny.claims"
+    assert {"directions.tiny.eval", f"{claims}.full-over-lora.better", f"{claims}.more-data.better"} <= set(
+        scores["results/scores/tiny/belle-tiny-seed2.json"]
+    )
+    assert f"{claims}.arithmetic-lora.eval" in scores["results/scores/tiny-sums/belle-tiny-seed2.json"]
+    pages = parse(["@pages", *chain.pages(seed).split()])["pages"]
+    assert pages["results/scores/tiny/belle-tiny-seed2.json"][0] == "results/directions/tiny.md"
+    in_tables = chain.pages(SimpleNamespace(model="belle-tiny"))
+    assert "results/tables/tiny.md results/tables/release.md" in in_tables
+    assert "directions" not in in_tables
+    assert chain.pages(SimpleNamespace(model="tiny-base-expanded")) == ""

@@ -78,7 +78,7 @@ class World:
     def __init__(self, folder):
         self.folder = folder
         self.given = {name: [] for name in (
-            "results", "verdicts", "names", "recipes", "claims", "says", "measures", "seeds",
+            "results", "verdicts", "names", "recipes", "claims", "says", "measures", "evaluations", "seeds",
         )}  # fmt: skip
 
     def claim(self, name, measure, totals, rows=None, **more):
@@ -87,6 +87,7 @@ class World:
             ("claims", name),
             ("says", f"{name} is so"),
             ("measures", measure),
+            ("evaluations", more.get("of", "tiny")),
             ("seeds", len(totals)),
         ):
             self.given[field].append(value)
@@ -103,7 +104,8 @@ class World:
 
     def vocabulary(self, name, figures):
         for field, value in (
-            ("claims", name), ("says", "fewer tokens"), ("measures", "tokens_a_character"), ("seeds", len(figures)),
+            ("claims", name), ("says", "fewer tokens"), ("measures", "tokens_a_character"),
+            ("evaluations", "tiny"), ("seeds", len(figures)),
         ):  # fmt: skip
             self.given[field].append(value)
         for seed, (after, before) in enumerate(figures, 1):
@@ -117,7 +119,7 @@ class World:
 
     def run(self):
         md, out = self.folder / "out" / "d.md", self.folder / "out" / "d.json"
-        directions(out_md=md, out_json=out, title="Which way", evaluation="tiny", **self.given)
+        directions(out_md=md, out_json=out, title="Which way", **self.given)
         return md.read_text(encoding="utf-8"), json.loads(out.read_text(encoding="utf-8"))
 
 
@@ -134,7 +136,7 @@ def test_a_claim_by_hand(world):
     assert claim["interval"] == [0.2258, 0.4742]
     assert claim["verdict"] == "shows"
     assert [pair["gain"] for pair in claim["seeds"]] == [0.3, 0.35, 0.4]
-    assert "| full is so | Score   | 3     | +0.3500   | +0.2258 to +0.4742 | shows   |" in markdown
+    assert "| full is so | Score   | tiny | 3     | +0.3500   | +0.2258 to +0.4742 | shows   |" in markdown
     assert "## full is so: shows" in markdown
     assert "Student's t" in markdown
 
@@ -205,6 +207,17 @@ def test_questions_without_a_score_take_no_part(world):
     assert "+0.3000 –" in markdown
 
 
+def test_each_claim_names_its_evaluation_set(world):
+    world.claim("sums", "math", [(0.6, 0.3)] * 2, of="tiny-sums").vocabulary("wide", [(0.5, 0.9)] * 2)
+    markdown, data = world.run()
+    assert [claim["evaluation"] for claim in data["claims"]] == ["tiny-sums", "–"]
+    cells = [[cell.strip() for cell in line.split("|")[1:5]] for line in markdown.splitlines()[4:6]]
+    assert cells == [
+        ["sums is so", "math", "tiny-sums", "2"],
+        ["fewer tokens", "tokens_a_character", "–", "2"],
+    ]
+
+
 def test_bytes_are_the_same_each_time(world):
     world.claim("full", "Score", [(0.6, 0.3), (0.65, 0.3)]).vocabulary("wide", [(0.5, 0.9), (0.52, 0.9)])
     assert world.run() == world.run()
@@ -242,6 +255,7 @@ def unreadable(given):
         (lambda given: given["seeds"].__setitem__(0, 3), "4 recipes, 4 verdicts; meant are 6, 6, 6, 6"),
         (lambda given: given["verdicts"].pop(), "4 results, 4 names, 4 recipes, 3 verdicts; meant are 4, 4, 4, 4"),
         (lambda given: given["says"].pop(), "1 claims, 0 in words"),
+        (lambda given: given["evaluations"].pop(), "1 measures, 0 evaluation sets"),
         (lambda given: given["claims"].clear(), "0 claims"),
         (swapped, "the scores of 'full-better-1', not of 'full-worse-1'"),
         (other_questions, "verdicts on 6 and on 6 questions; only one has e-5"),
@@ -271,8 +285,8 @@ def test_a_report_of_another_kind_is_refused(world):
 def test_on_the_command_line(world, capsys):
     world.claim("full", "Score", [(0.6, 0.3), (0.65, 0.3)])
     md, out = world.folder / "c" / "d.md", world.folder / "c" / "d.json"
-    words = ["directions", str(md), str(out), "Which way", "tiny", *map(str, world.given["results"])]
-    for field in ("verdicts", "names", "recipes", "claims", "says", "measures", "seeds"):
+    words = ["directions", str(md), str(out), "Which way", *map(str, world.given["results"])]
+    for field in ("verdicts", "names", "recipes", "claims", "says", "measures", "evaluations", "seeds"):
         words += [f"--{field}", *map(str, world.given[field])]
     assert main(words) == 0
     assert (md.read_text(encoding="utf-8"), json.loads(out.read_text(encoding="utf-8"))) == world.run()

@@ -368,12 +368,13 @@ def test_lora_is_merged_and_kept_apart(paths):
 def test_a_killed_run_resumes_to_the_bytes_of_a_straight_one(paths, tmp_path, kind):
     settings = {**PPO, "steps": 9, "save_steps": 4, **({"lora_r": 4} if kind == "lora" else {})}
     killed = {**paths, "out": tmp_path / "killed", "report": tmp_path / "killed.json", "checkpoints": tmp_path / "k"}
+
+    def reached(at: int) -> bool:
+        whole = (path.parent.name for path in killed["checkpoints"].glob(f"*[0-9]/{COMPLETE}"))
+        return any(int(name.rpartition("-")[2]) >= at for name in whole)
+
     for at in (2,) if kind == "lora" else (2, 5):
-        assert start_and_kill(
-            "ppo", killed, settings, lambda at=at: any(
-                int(path.parent.name.rpartition("-")[2]) >= at for path in killed["checkpoints"].glob(f"*[0-9]/{COMPLETE}")
-            ),
-        )  # fmt: skip
+        assert start_and_kill("ppo", killed, settings, lambda at=at: reached(at))
         assert not killed["out"].exists()
     ppo(**killed, **settings)
     ppo(**paths, **settings)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import re
 import shlex
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +51,7 @@ def as_dvc_writes(value: Any) -> str:
     if not isinstance(value, dict):
         return str(value)
     words: list[str] = []
-    for key, item in value.items():
+    for key, item in _flat(value):
         if isinstance(item, bool):
             words += [f"--{key}"] if item else []
         elif isinstance(item, list):
@@ -59,6 +59,15 @@ def as_dvc_writes(value: Any) -> str:
         else:
             words += [f"--{key}", _word(item)]
     return " ".join(words)
+
+
+def _flat(values: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    """What a mapping has within as ``outer.inner``, as DVC flattens it."""
+    for key, item in values.items():
+        if isinstance(item, dict):
+            yield from ((f"{key}.{inner}", within) for inner, within in _flat(item))
+        else:
+            yield key, item
 
 
 def _word(value: Any) -> str:

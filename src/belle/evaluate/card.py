@@ -23,6 +23,9 @@ SHAPE = (
 )  # fmt: skip
 """What a card says of config.json, where it has it."""
 
+OVERRIDE = "override."
+"""What flags of an entry begin with that go before its recipe's."""
+
 LAST_SHARE = 0.1
 """The share of a training's last steps whose mean loss is given."""
 
@@ -46,9 +49,9 @@ def card(
 
     Args:
         model: The model's folder; its tensors are counted and hashed.
-        described: Settings in groups, each after ``@entry``, ``@recipe``, ``@dataset``, ``@texts``, ``@asked`` or
-            ``@gptq``, as flags: ``@entry --kind trained --base tiny-base @recipe --lora_r 0 …``. The registry says the
-            same.
+        described: Settings in groups, each after ``@entry``, ``@recipe``, ``@dataset``, ``@texts``, ``@asked``,
+            ``@gptq`` or ``@pages``, as flags: ``@entry --kind trained --base tiny-base @recipe --lora_r 0 …``. The
+            registry says the same. ``@pages`` names for each score file the pages that show it.
         cards: The JSON of the cards of what lies directly under it.
         data: The files that it was trained on.
         raw, cleaned: The reports of its data set before and after cleaning; at most one each.
@@ -60,6 +63,10 @@ def card(
         InputError: a file is missing or is another than is meant.
     """
     groups = parse(described)
+    pages = groups.pop("pages", {})
+    if "recipe" in groups:  # an entry's own settings go before those of its recipe
+        before = {key: value for key, value in groups.get("entry", {}).items() if key.startswith(OVERRIDE)}
+        groups["recipe"] |= {key.removeprefix(OVERRIDE): value for key, value in before.items()}
     entry, asked = groups.get("entry", {}), groups.get("asked", {})
     raws = [_json(path, "report of raw rows") for path in raw]
     rests_on = [_under(_json(path, "card"), path) for path in cards]
@@ -80,7 +87,7 @@ def card(
         "cleaning": cleaning_of(cleaned[0]) if cleaned else {},
         "training": curve_of(curve[0]) if curve else {},
         "reports": {str(path): _json(path, "report") for path in reports},
-        "scores": [_score(path) for path in scores],
+        "scores": [{**_score(path), "pages": _several(pages.get(str(path), []))} for path in scores],
         "licences": every,
         "licences_of_data": of_data,
         **licences.together(every),
@@ -118,6 +125,10 @@ def parse(words: list[str]) -> dict[str, dict[str, Any]]:
             if isinstance(group.get(key), str):
                 group[key] = [group[key]]
     return {name: group for name, group in groups.items() if group}
+
+
+def _several(value: Any) -> list[str]:
+    return [value] if isinstance(value, str) else list(value)
 
 
 def weights_of(model: Path) -> dict[str, Any]:

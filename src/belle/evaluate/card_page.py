@@ -121,8 +121,12 @@ def _training(card: Mapping[str, Any]) -> Iterator[str]:
             f"{training['mean_loss_of_last_steps']:.4f} as the mean of the last {training['last_steps']:,}."
         )
         yield ""
-    if card.get("recipe"):
-        yield from _settings(card["recipe"])
+    recipe = card.get("recipe") or {}
+    if hardware := _hardware(card.get("entry", {}), recipe):
+        yield f"{hardware} On which machine and how long: `belle runs {card['name']}`, where it was trained."
+        yield ""
+    if recipe:
+        yield from _settings(recipe)
     if card.get("gptq"):
         yield ""
         yield f"Its 4-bit twin, `snakemake {_target(card)}-gptq`:"
@@ -136,19 +140,34 @@ def _training(card: Mapping[str, Any]) -> Iterator[str]:
         yield from _settings(plain)
 
 
+def _hardware(entry: Mapping[str, Any], recipe: Mapping[str, Any]) -> str:
+    """What a training asks for; empty where nothing was trained."""
+    kind, gpus = entry.get("kind"), int(entry.get("gpus", 0))
+    if kind not in ("scratch", "pretrained", "trained", "preferred", "reinforced"):
+        return ""
+    if gpus:
+        return f"Hardware: {gpus} GPU(s)."
+    processes, threads = int(recipe.get("devices", 1)), recipe.get("threads", 1)
+    return f"Hardware: the CPU, {processes} process(es), {threads} thread(s) each."
+
+
 def _scores(card: Mapping[str, Any]) -> Iterator[str]:
     if not card["scores"]:
         return
-    yield "| model | evaluation set | Score | Score_w/o_others | n | unparsed |"
-    yield "| --- | --- | --: | --: | --: | --: |"
+    yield "| model | evaluation set | Score | Score_w/o_others | n | unparsed | shown in |"
+    yield "| --- | --- | --: | --: | --: | --: | --- |"
     for row in card["scores"]:
         error = "" if row["stderr"] is None else f" ± {row['stderr']:.3f}"
         yield (
             f"| {row['model']} | {row['evaluation']} | {_short(row['Score'])}{error} | "
-            f"{_short(row['Score_w/o_others'])} | {row['n']} | {row['unparsed']} |"
+            f"{_short(row['Score_w/o_others'])} | {row['n']} | {row['unparsed']} | {_pages(row['pages'])} |"
         )
     yield ""
     yield "From 0 to 1, by a judge; ± is the standard error over questions."
+
+
+def _pages(paths: list[str]) -> str:
+    return ", ".join(f"[{path}](../../{path})" for path in paths)
 
 
 def _short(value: float | None) -> str:

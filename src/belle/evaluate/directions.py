@@ -51,7 +51,6 @@ def directions(
     out_md: Path,
     out_json: Path,
     title: str,
-    evaluation: str,
     results: list[Path],
     verdicts: list[Path],
     names: list[str],
@@ -59,6 +58,7 @@ def directions(
     claims: list[str],
     says: list[str],
     measures: list[str],
+    evaluations: list[str],
     seeds: list[int],
 ) -> None:
     """Write for each claim its gain by seed, the mean with its 95% interval over seeds, and whether the claim shows.
@@ -75,33 +75,32 @@ def directions(
     Args:
         out_md: the claims, then what stands behind each, seed by seed.
         out_json: the same with everything: files, recipes, ends of intervals.
-        evaluation: the name of the evaluation set.
         results: claim by claim and seed by seed the better one's and the worse one's file: scores, or for
             tokens_a_character twice the report of the expanded vocabulary, which has its base's figure, too.
         verdicts: in the same order the verdicts behind each file of scores.
         names, recipes: what each of ``results`` is called, and how it was made.
-        claims, says, measures, seeds: of each claim its name, its words, what it is about (Score, others, a class,
-            tokens_a_character) and its number of seeds.
+        claims, says, measures, evaluations, seeds: of each claim its name, its words, what it is about (Score,
+            others, a class, tokens_a_character), the evaluation set that scores are of, and its number of seeds.
 
     Raises:
         InputError: lists that do not go together, a file of another kind or another model, verdicts on other
             questions, a class that the set does not have, a single seed.
         BelleError: a class of which no verdict could be read.
     """
-    _check(results, verdicts, names, recipes, claims, says, measures, seeds)
+    _check(results, verdicts, names, recipes, claims, says, measures, evaluations, seeds)
     sides = zip(results, names, recipes, strict=True)
     rows = iter(verdicts)
     found: list[dict[str, Any]] = []
-    for claim, words, measure, count in zip(claims, says, measures, seeds, strict=True):
+    for claim, words, measure, of, count in zip(claims, says, measures, evaluations, seeds, strict=True):
         pairs = [_pair(measure, next(sides), next(sides), rows) for _ in range(count)]
         mean, low, high = (round(value, _PLACES) for value in interval([pair.gain for pair in pairs]))
-        found.append({"name": claim, "says": words, "measure": measure, "n": count, "gain": mean,
+        of = _NONE if measure == TOKENS else of
+        found.append({"name": claim, "says": words, "measure": measure, "evaluation": of, "n": count, "gain": mean,
                       "interval": [low, high], "verdict": verdict(low, high), "seeds": pairs})  # fmt: skip
-    caption = _caption(evaluation)
     with atomic_file(out_md) as file:
-        file.write(_markdown(title, caption, found))
+        file.write(_markdown(title, found))
     with atomic_file(out_json) as file:
-        data = {"title": title, "caption": caption, "evaluation": evaluation, "claims": [_plain(one) for one in found]}
+        data = {"title": title, "caption": _CAPTION, "claims": [_plain(one) for one in found]}
         file.write(json.dumps(data, ensure_ascii=False, indent=2) + "\n")
 
 
@@ -112,10 +111,13 @@ def verdict(low: float, high: float) -> str:
 
 def _check(
     results: list[Path], verdicts: list[Path], names: list[str], recipes: list[str], claims: list[str],
-    says: list[str], measures: list[str], seeds: list[int],
+    says: list[str], measures: list[str], evaluations: list[str], seeds: list[int],
 ) -> None:  # fmt: skip
-    if not claims or not len(claims) == len(says) == len(measures) == len(seeds):
-        counts = f"{len(claims)} claims, {len(says)} in words, {len(measures)} measures, {len(seeds)} numbers of seeds"
+    if not claims or not len(claims) == len(says) == len(measures) == len(evaluations) == len(seeds):
+        counts = (
+            f"{len(claims)} claims, {len(says)} in words, {len(measures)} measures, "
+            f"{len(evaluations)} evaluation sets, {len(seeds)} numbers of seeds"
+        )
         raise InputError(f"{counts}: each claim needs one of each", where="directions")
     wanted = 2 * sum(seeds)
     scored = 2 * sum(count for measure, count in zip(measures, seeds, strict=True) if measure != TOKENS)
@@ -239,23 +241,23 @@ def _plain(claim: dict[str, Any]) -> dict[str, Any]:
     return {**claim, "seeds": pairs}
 
 
-def _caption(evaluation: str) -> str:
-    return (
-        f"Scores are of the evaluation set {evaluation}; tokens a character are of lines that no piece was trained on. "
-        "A gain is by how much the one is better: scores are better where they are higher, tokens a character where "
-        "they are lower. The interval is of the mean gain over the seeds, 95% by Student's t, paired, for each claim "
-        "by itself. A claim shows where all of its interval is above 0, and shows the opposite where all of it is "
-        "below. Behind a seed's gain stands ± half of its own 95% interval, over the questions, paired."
-    )
+_CAPTION = (
+    "Scores are of the evaluation set that is named; tokens a character are of lines that no piece was trained on. "
+    "A gain is by how much the one is better: scores are better where they are higher, tokens a character where "
+    "they are lower. The interval is of the mean gain over the seeds, 95% by Student's t, paired, for each claim "
+    "by itself. A claim shows where all of its interval is above 0, and shows the opposite where all of it is "
+    "below. Behind a seed's gain stands ± half of its own 95% interval, over the questions, paired."
+)
 
 
-def _markdown(title: str, caption: str, claims: list[dict[str, Any]]) -> str:
-    head = [["claim", "measure", "seeds", "mean gain", "95% interval", "verdict"]]
+def _markdown(title: str, claims: list[dict[str, Any]]) -> str:
+    head = [["claim", "measure", "of", "seeds", "mean gain", "95% interval", "verdict"]]
     for claim in claims:
         low, high = claim["interval"]
         ends = f"{low:+.4f} to {high:+.4f}"
-        head.append([claim["says"], claim["measure"], str(claim["n"]), f"{claim['gain']:+.4f}", ends, claim["verdict"]])
-    parts = [f"# {title}", "", *_table(head), "", caption]
+        about = [claim["says"], claim["measure"], claim["evaluation"], str(claim["n"])]
+        head.append([*about, f"{claim['gain']:+.4f}", ends, claim["verdict"]])
+    parts = [f"# {title}", "", *_table(head), "", _CAPTION]
     for claim in claims:
         rows = [["said to be better", "made by", claim["measure"], "than", "made by", claim["measure"], "gain"]]
         for pair in claim["seeds"]:

@@ -190,7 +190,7 @@ class Asking:
         recipe = self.params.evalset[writing[0].wildcards["evalset"]]
         with tempfile.TemporaryDirectory() as folder:
             out = Path(folder) / "set.jsonl"
-            evalset(out=out, rows_per_split=recipe.rows_per_split, seed=recipe.seed)
+            evalset(out=out, **recipe.model_dump())
             return load_eval(out)
 
     def _verdicts(self, asked: Asked, todo: list[dict[str, Any]], longest: int) -> Interval:

@@ -7,15 +7,16 @@ import os
 import pickle
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
+from typing import Any, Protocol
 
 from tqdm import tqdm
 
 from belle import jsonl
 from belle.data.cleaning import worker
-from belle.data.cleaning.looking import Looked, Looker, Looking, RowFault
+from belle.data.cleaning.looking import RowFault
 from belle.errors import BelleError
 
 BLOCK = 1 << 20
@@ -25,6 +26,7 @@ ALONE = 8 << 20
 AHEAD = 2
 """Blocks that a worker has before it at a time."""
 Span = tuple[int, int]
+Job = tuple[Any, ...]
 View = mmap.mmap | bytes
 
 
@@ -43,41 +45,56 @@ def blocks_of(view: View, start: int, end: int, path: Path) -> Iterator[Span]:
         start = stop
 
 
-def look(path: Path, looking: Looking, spans: list[Span], workers: int) -> Iterator[Looked]:
+class Task(Protocol):
+    """How blocks are looked at, as it travels to worker processes."""
+
+    def looker(self) -> Any:
+        """What has ``look(block, …)``; made once in each process."""
+
+
+def look(path: Path, task: Task, jobs: Sequence[Job], workers: int, what: str = "clean") -> Iterator[Any]:
     """Yield what is seen in each span of a file, in order; the result does not depend on ``workers``.
+
+    Args:
+        path: The file.
+        task: How its blocks are looked at.
+        jobs: Where each block starts, its size, and what else its looker is told.
+        workers: How many processes look.
+        what: The stage's name.
 
     Raises:
         RowFault: a line that is no row; everything before it was yielded.
         BelleError: a worker died.
     """
-    total = sum(size for _, size in spans)
+    total = sum(job[1] for job in jobs)
     with ExitStack() as stack:
         bar = stack.enter_context(
-            tqdm(total=total, desc="clean", unit="B", unit_scale=True, unit_divisor=1024, mininterval=1, delay=1)
+            tqdm(total=total, desc=what, unit="B", unit_scale=True, unit_divisor=1024, mininterval=1, delay=1)
         )
         if workers < 2 or total <= ALONE:
-            looker = Looker(looking)
+            looker = task.looker()
             file = stack.enter_context(open(path, "rb", buffering=0))
-            for start, size in spans:
+            for start, size, *told in jobs:
                 file.seek(start)
-                yield looker.look(file.read(size))
+                yield looker.look(file.read(size), *told)
                 bar.update(size)
             return
-        crew = [stack.enter_context(_Worker(looking, path)) for _ in range(min(workers, len(spans)))]
-        for number, span in enumerate(spans[: AHEAD * len(crew)]):
-            crew[number % len(crew)].give(span)
-        for number, (_, size) in enumerate(spans):
+        crew = [stack.enter_context(_Worker(task, path, what)) for _ in range(min(workers, len(jobs)))]
+        for number, job in enumerate(jobs[: AHEAD * len(crew)]):
+            crew[number % len(crew)].give(job)
+        for number, job in enumerate(jobs):
             member = crew[number % len(crew)]
             seen = member.take()
             following = number + AHEAD * len(crew)
-            if following < len(spans):
-                member.give(spans[following])
+            if following < len(jobs):
+                member.give(jobs[following])
             yield seen
-            bar.update(size)
+            bar.update(job[1])
 
 
 class _Worker:
-    def __init__(self, looking: Looking, path: Path) -> None:
+    def __init__(self, task: object, path: Path, what: str) -> None:
+        self._what = what
         self._process = subprocess.Popen(
             [sys.executable, "-m", worker.MODULE], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
             env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},  # it does no algebra, and a pool of threads takes memory
@@ -85,7 +102,7 @@ class _Worker:
         assert self._process.stdin
         assert self._process.stdout
         self._jobs, self._answers = self._process.stdin, self._process.stdout
-        self._give((looking, str(path)))
+        self._give((task, str(path)))
 
     def __enter__(self) -> _Worker:
         return self
@@ -97,8 +114,8 @@ class _Worker:
         with suppress(BrokenPipeError):
             self._jobs.close()
 
-    def give(self, span: Span) -> None:
-        self._give(span)
+    def give(self, job: Job) -> None:
+        self._give(job)
 
     def _give(self, message: object) -> None:
         try:
@@ -107,20 +124,19 @@ class _Worker:
         except BrokenPipeError:
             raise self._died() from None
 
-    def take(self) -> Looked:
+    def take(self) -> Any:
         try:
             answer = pickle.load(self._answers)  # noqa: S301 - of a process of our own
         except (EOFError, pickle.UnpicklingError):
             raise self._died() from None
         if isinstance(answer, RowFault):
             raise answer
-        assert isinstance(answer, Looked)
         return answer
 
     def _died(self) -> BelleError:
         return BelleError(
             f"a process that looks at rows ended with status {self._process.wait()}",
-            where="clean",
+            where=self._what,
             cause="it was killed, by a user or for want of memory",
             fix="make room and run again: nothing was written",
         )

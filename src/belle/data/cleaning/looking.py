@@ -95,6 +95,10 @@ class Looking:
         """What the numbers of ``Looked.reasons`` from 1 on mean."""
         return [*(text.partition(":")[0] for text in self.filters), *_ALWAYS]
 
+    def looker(self) -> Looker:
+        """What looks at blocks by this recipe."""
+        return Looker(self)
+
 
 class RowFault(Exception):
     """A line that is no row: ``number`` counts lines (``of`` is ``line``) or rows (``row``) of the block from 1."""

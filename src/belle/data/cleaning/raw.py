@@ -98,7 +98,7 @@ def _looked_at(path: Path, view: View, looking: Looking, spans: list[Span], work
             for number, seen in enumerate(look(path, looking, spans, workers), 1):
                 yield spans[number - 1][0], seen, _signatures(looking, seen)
         except RowFault as fault:
-            raise _placed(path, view, spans[number][0], fault) from None
+            raise placed(path, view, spans[number][0], fault) from None
 
     return gathered(blocks())
 
@@ -138,7 +138,8 @@ def _signatures(looking: Looking, seen: Looked) -> npt.NDArray[np.uint32]:
     return signatures(texts, Similarity(looking.near_duplicate_threshold))
 
 
-def _placed(path: Path, view: View, start: int, fault: RowFault) -> InputError:
+def placed(path: Path, view: View, start: int, fault: RowFault) -> InputError:
+    """The fault of a row in the block that begins at ``start``, with its place in the file."""
     before = view[:start]
     if fault.of == "line":
         where = f"{path}:{before.count(_END) + fault.number}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from typing import Any
 
 from belle.data.text.heuristics import DocumentFilter
@@ -19,7 +19,7 @@ class Lines:
         key: What makes two lines the same.
     """
 
-    def __init__(self, filters: Sequence[LineFilter], boilerplate: set[bytes], key: Any) -> None:
+    def __init__(self, filters: Sequence[LineFilter], boilerplate: Set[bytes], key: Any) -> None:
         self._filters, self._boilerplate, self._key = filters, boilerplate, key
 
     def clean(self, text: str) -> tuple[list[str], list[tuple[str, str]]]:

@@ -2,38 +2,29 @@
 
 from __future__ import annotations
 
-import hashlib
-import heapq
 import json
-import re
-from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
-from tqdm import tqdm
-
 from belle import jsonl
-from belle.data import normalise
-from belle.data.text import heuristics, lines
-from belle.data.text.chain import Ledger, Lines, first_reason
-from belle.data.text.documents import Document, passages, read
-from belle.data.text.language import LANGUAGES, language
+from belle.data.cleaning.crew import Job, Task, View, blocks_of, look
+from belle.data.cleaning.looking import RowFault
+from belle.data.cleaning.raw import mapped, placed
+from belle.data.text.chain import Ledger
+from belle.data.text.deciding import CUT, SURFACE, Decider, Sample, Surfaced
+from belle.data.text.documents import passages, read
+from belle.data.text.language import LANGUAGES
+from belle.data.text.looking import LINE_FILTERS, Insides, Surfaces, digest
 from belle.data.text.perplexity import CharacterModel
 from belle.data.text.quality import QualityModel
 from belle.errors import InputError
-from belle.files import atomic_file
+from belle.files import atomic_file, require_file
 
-LINE_FILTERS: dict[str, lines.LineFilter] = {
-    "line_navigation": lines.line_navigation,
-    "line_notice": lines.line_notice,
-    "line_links": lines.line_links,
-}
-"""The filters of lines that a recipe can name; the others have a number and are switched off by 0."""
-
-_SURROGATE = re.compile("[\ud800-\udfff]")
 _PASSAGE = 200
-_CUT = 2_000
 
 
 def clean_text(
@@ -59,6 +50,7 @@ def clean_text(
     min_quality: float,
     training_documents: int,
     max_rejects: int,
+    workers: int = 1,
 ) -> None:
     """Write the documents of ``documents`` that pass, with the lines that pass, in order, and a report of the others.
 
@@ -91,38 +83,21 @@ def clean_text(
         training_documents: How many texts of each side the classifier learns from, at least 1; short documents of
             the reference are joined.
         max_rejects: How many rejects of each reason are written; 0: all.
+        workers: how many processes look at documents; no output depends on it.
 
     Raises:
         InputError: a setting out of range, an unknown filter or language, a broken file, or an id that comes twice.
     """
     _check(languages, line_filters, min_chars, max_chars)
-    plain: list[lines.LineFilter] = [lines.line_empty, *(LINE_FILTERS[name] for name in line_filters)]
-    if min_letter_share:
-        plain.append(lines.line_symbols(min_letter_share))
-    if min_line_chars:
-        plain.append(lines.line_short(min_line_chars))
-    whole = [
-        heuristics.too_short(min_chars),
-        heuristics.too_long(max_chars),
-        heuristics.few_ideographs(min_ideograph_share),
-        heuristics.many_symbols(max_symbol_share),
-        heuristics.repetition(max_repetition),
-        heuristics.few_stop_characters(min_stop_share),
-        heuristics.few_sentence_ends(min_sentence_ends),
-    ]
-    seen_before = _Surface(languages)
-    boilerplate, raw = _first_pass(documents, _Surface(languages), max_documents_of_line, training_documents)
-    cleaner = Lines(plain, boilerplate, _key)
-    model = CharacterModel(document.text for document in read(reference)) if max_perplexity else None
-    classifier = None
-    if min_quality:  # it is to learn from what pages say, not from their menus
-        raw = ["\n".join(cleaner.clean(text)[0]) for text in raw]
-        sample = _Sample(training_documents)
-        for text in passages(read(reference), _PASSAGE):
-            sample.add(text)
-        classifier = QualityModel(sample.texts(), raw)
-    perplexities: list[float] = []
-    qualities: list[float] = []
+    insides = Insides(
+        plain=documents.suffix == ".txt", line_filters=tuple(line_filters), min_line_chars=min_line_chars,
+        min_letter_share=min_letter_share, max_perplexity=max_perplexity,
+        whole=(
+            ("too_short", min_chars), ("too_long", max_chars), ("few_ideographs", min_ideograph_share),
+            ("many_symbols", max_symbol_share), ("repetition", max_repetition),
+            ("few_stop_characters", min_stop_share), ("few_sentence_ends", min_sentence_ends),
+        ),
+    )  # fmt: skip
     ledger = Ledger(
         ["not_utf8", "duplicate_url", "duplicate_document", "language", "empty", "too_short", "too_long",
          "few_ideographs", "many_symbols", "repetition", "few_stop_characters", "few_sentence_ends", "duplicate_text",
@@ -130,137 +105,54 @@ def clean_text(
         ["line_empty", *line_filters, "line_symbols", "line_short", "line_in_many_documents", "line_repeated"],
         max_rejects,
     )  # fmt: skip
-    left: set[bytes] = set()
-
-    def reason_of(document: Document, text: str) -> str | None:
-        reason = "empty" if not text else first_reason(whole, text)
-        if reason:
-            return reason
-        key = _key(text)
-        if key in left:
-            return "duplicate_text"
-        left.add(key)
-        if model is not None:
-            perplexity = model.perplexity(text) if document.perplexity is None else document.perplexity
-            perplexities.append(perplexity)
-            if not perplexity <= max_perplexity:
-                return "perplexity"
-        if classifier is not None:
-            qualities.append(classifier.probability(text))
-            if qualities[-1] < min_quality:
-                return "quality"
-        return None
-
-    with atomic_file(rejects) as rejected, atomic_file(out) as kept:
-
-        def reject(document: Document, reason: str, text: str, *, line: bool = False) -> None:
-            if ledger.wants(reason):
-                text = text.encode("utf-8", "replace").decode("utf-8")
-                row = {"id": document.id, "reason": reason, **({"line": True} if line else {}), "text": text}
-                rejected.write(jsonl.dumps(row) + "\n")
-
-        for document in _with_progress(documents, "clean_text"):
-            count = document.text.count("\n") + 1
-            ledger.documents_in += 1
-            ledger.lines_in += count
-            ledger.chars_in += len(document.text)
-            reason = seen_before.reason(document)
-            text = document.text
-            if reason is None:
-                good, bad = cleaner.clean(document.text)
-                for why, line in bad:
-                    ledger.line_reasons[why] += 1
-                    if why != "line_empty":
-                        reject(document, why, line, line=True)
-                count, text = len(good), "\n".join(good)
-                reason = reason_of(document, text)
-            if reason is not None:
-                ledger.dropped(document.id, reason, count)
-                reject(document, reason, text)
-                continue
-            ledger.documents_out += 1
-            ledger.lines_out += count
-            ledger.chars_out += len(text)
-            row = {"id": document.id, **({"url": document.url} if document.url else {}), "text": text}
-            kept.write(jsonl.dumps(row) + "\n")
-        summary = {**ledger.as_json(), "perplexity": _tenths(perplexities), "quality": _tenths(qualities)}
-        with atomic_file(report) as file:
-            file.write(json.dumps(summary, ensure_ascii=False, indent=2) + "\n")
-
-
-class _Surface:
-    """What is told of a document before its lines are read: encoding, duplicates, language."""
-
-    def __init__(self, languages: list[str]) -> None:
-        self._languages = frozenset(languages)
-        self._urls: set[bytes] = set()
-        self._texts: set[bytes] = set()
-        self._ids: set[bytes] = set()
-
-    def reason(self, document: Document) -> str | None:
-        name = _digest(document.id)
-        if name in self._ids:
-            raise InputError(
-                f"the id {document.id!r} comes twice", where="documents", fix="give every document its own id"
+    require_file(documents, "documents")
+    with ExitStack() as stack:
+        view = stack.enter_context(mapped(documents))
+        spans = list(blocks_of(view, 0, len(view), documents))
+        surfaces = Surfaces(insides.plain, tuple(languages), of_lines=max_documents_of_line > 0)
+        first = Surfaced(max_documents_of_line, training_documents)
+        for (start, _), (count, found) in zip(
+            spans, _looked_at(documents, view, surfaces, spans, workers, "clean_text: lines"), strict=True
+        ):
+            first.add(start, count, found)
+        insides = replace(insides, boilerplate=first.boilerplate())
+        if max_perplexity:
+            folder = Path(stack.enter_context(TemporaryDirectory(prefix="belle-text-")))
+            CharacterModel(document.text for document in read(reference)).save(folder)
+            insides = replace(insides, model=folder)
+        if min_quality:  # it is to learn from what pages say, not from their menus
+            cleaner = insides.cleaner()
+            raw = ["\n".join(cleaner.clean(text)[0]) for text in first.texts(view, insides.plain)]
+            sample: Sample[str] = Sample(training_documents)
+            for text in passages(read(reference), _PASSAGE):
+                sample.add(digest(text), text[:CUT])
+            insides = replace(insides, classifier=QualityModel(sample.kept(), raw))
+        second = Decider(ledger, max_perplexity, min_quality)
+        jobs = [(*span, line, surface) for span, line, surface in zip(spans, first.lines, first.skipped(), strict=True)]
+        with atomic_file(rejects) as rejected, atomic_file(out) as kept:
+            seen = (
+                inside
+                for found in _looked_at(documents, view, insides, jobs, workers, "clean_text")
+                for inside in found
             )
-        self._ids.add(name)
-        if _SURROGATE.search(document.text) or _SURROGATE.search(document.url):
-            return "not_utf8"
-        if document.url:
-            url = _digest(document.url.partition("#")[0].rstrip("/"))
-            if url in self._urls:
-                return "duplicate_url"
-            self._urls.add(url)
-        text = _key(document.text)
-        if text in self._texts:
-            return "duplicate_document"
-        self._texts.add(text)
-        return None if language(document.text) in self._languages else "language"
+            for inside, surface in zip(seen, first.reasons, strict=True):
+                for row in second.decide(inside, SURFACE[surface]):
+                    (rejected if "reason" in row else kept).write(jsonl.dumps(row) + "\n")
+            summary = {
+                **ledger.as_json(), "perplexity": _tenths(second.perplexities), "quality": _tenths(second.qualities),
+            }  # fmt: skip
+            with atomic_file(report) as file:
+                file.write(json.dumps(summary, ensure_ascii=False, indent=2) + "\n")
 
 
-def _first_pass(documents: Path, surface: _Surface, max_documents: int, training: int) -> tuple[set[bytes], list[str]]:
-    """The keys of lines that stand in too many documents, and the raw texts that the classifier learns from."""
-    counts: Counter[bytes] = Counter()
-    raw = _Sample(training)
-    for document in _with_progress(documents, "clean_text: lines"):
-        if surface.reason(document):
-            continue
-        if max_documents:
-            counts.update({_key(line) for line in document.text.split("\n") if line.strip()})
-        raw.add(document.text)
-    boilerplate = {key for key, count in counts.items() if count > max_documents} if max_documents else set()
-    return boilerplate, raw.texts()
-
-
-class _Sample:
-    """So many texts of a stream: those with the smallest digests, which hang on no order."""
-
-    def __init__(self, size: int) -> None:
-        self._size = size
-        self._kept: list[tuple[int, str]] = []  # the largest digest first, as a heap
-
-    def add(self, text: str) -> None:
-        item = (-int.from_bytes(_digest(text)), text[:_CUT])
-        if len(self._kept) < self._size:
-            heapq.heappush(self._kept, item)
-        else:
-            heapq.heappushpop(self._kept, item)
-
-    def texts(self) -> list[str]:
-        return [text for _, text in sorted(self._kept, reverse=True)]
-
-
-def _with_progress(path: Path, what: str) -> Iterator[Document]:
-    yield from tqdm(read(path), desc=what, unit="document", mininterval=1, delay=1)
-
-
-def _digest(text: str) -> bytes:
-    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest()
-
-
-def _key(text: str) -> bytes:
-    """What texts have in common that differ in width, case, variants, punctuation or white space."""
-    return _digest(normalise.key(text) or text.strip())
+def _looked_at(path: Path, view: View, task: Task, jobs: Sequence[Job], workers: int, what: str) -> Iterator[Any]:
+    done = 0
+    try:
+        for found in look(path, task, jobs, workers, what):
+            yield found
+            done += 1
+    except RowFault as fault:
+        raise placed(path, view, jobs[done][0], fault) from None
 
 
 def _tenths(values: list[float]) -> list[float]:

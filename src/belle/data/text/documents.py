@@ -43,33 +43,48 @@ def read(path: Path) -> Iterator[Document]:
 def _plain(path: Path) -> Iterator[Document]:
     with open(require_file(path, "documents"), "rb") as file:
         for number, line in enumerate(file, 1):
-            try:
-                text = line.decode("utf-8").rstrip("\r\n")
-            except UnicodeDecodeError as error:
-                raise InputError(
-                    f"not UTF-8 at byte {error.start}", where=f"{path}:{number}", fix="convert the file to UTF-8"
-                ) from None
-            yield Document(str(number), text.replace("\\n", "\n"))
+            yield plain_document(line, number, f"{path}:{number}")
 
 
 def _rows(path: Path) -> Iterator[Document]:
     for number, row in enumerate(jsonl.read(path, "documents"), 1):
-        where = f"{path}, row {number}"
-        for field, empty in (("id", False), ("text", True)):
-            value = row.get(field)
-            if not isinstance(value, str) or not (empty or (value and value.isprintable())):
-                raise InputError(
-                    f"`{field}` must be text, found {'nothing' if value is None else repr(value)}",
-                    where=where,
-                    cause="another schema than id, text, url, perplexity",
-                    fix=f"give every document a `{field}`",
-                )
-        url, perplexity = row.get("url", ""), row.get("perplexity")
-        if not isinstance(url, str):
-            raise InputError(f"`url` must be text, found {url!r}", where=where)
-        if perplexity is not None and (isinstance(perplexity, bool) or not isinstance(perplexity, int | float)):
-            raise InputError(f"`perplexity` must be a number, found {perplexity!r}", where=where)
-        yield Document(row["id"], row["text"], url, perplexity)
+        yield document_of(row, f"{path}, row {number}")
+
+
+def plain_document(line: bytes, number: int, where: str) -> Document:
+    """The document of a line of plain text, which has the line's number for an id.
+
+    Raises:
+        InputError: it is no UTF-8.
+    """
+    try:
+        text = line.decode("utf-8").rstrip("\r\n")
+    except UnicodeDecodeError as error:
+        raise InputError(f"not UTF-8 at byte {error.start}", where=where, fix="convert the file to UTF-8") from None
+    return Document(str(number), text.replace("\\n", "\n"))
+
+
+def document_of(row: jsonl.Row, where: str) -> Document:
+    """The document of a row.
+
+    Raises:
+        InputError: the row is none.
+    """
+    for field, empty in (("id", False), ("text", True)):
+        value = row.get(field)
+        if not isinstance(value, str) or not (empty or (value and value.isprintable())):
+            raise InputError(
+                f"`{field}` must be text, found {'nothing' if value is None else repr(value)}",
+                where=where,
+                cause="another schema than id, text, url, perplexity",
+                fix=f"give every document a `{field}`",
+            )
+    url, perplexity = row.get("url", ""), row.get("perplexity")
+    if not isinstance(url, str):
+        raise InputError(f"`url` must be text, found {url!r}", where=where)
+    if perplexity is not None and (isinstance(perplexity, bool) or not isinstance(perplexity, int | float)):
+        raise InputError(f"`perplexity` must be a number, found {perplexity!r}", where=where)
+    return Document(row["id"], row["text"], url, perplexity)
 
 
 def passages(documents: Iterable[Document], chars: int) -> Iterator[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import unicodedata
 from collections.abc import Iterable
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -81,6 +82,26 @@ class CharacterModel:
             self._grams.append(_Counts(grams, counts))
             self._totals.append(_Counts(contexts, totals))
             self._kinds.append(_Counts(contexts, kinds))
+
+    def save(self, folder: Path) -> None:
+        """Write what it has counted, so that processes can share it in memory."""
+        for name, several in self._parts().items():
+            for order, counts in enumerate(several):
+                np.save(folder / f"{name}{order}.numbers.npy", counts.numbers)
+                np.save(folder / f"{name}{order}.counts.npy", counts.counts)
+
+    @classmethod
+    def load(cls, folder: Path) -> CharacterModel:
+        """The model that was saved in a folder; what it counted is read as it is asked for."""
+        model = cls([])
+        for name, several in model._parts().items():
+            for order, counts in enumerate(several):
+                counts.numbers = np.load(folder / f"{name}{order}.numbers.npy", mmap_mode="r")
+                counts.counts = np.load(folder / f"{name}{order}.counts.npy", mmap_mode="r")
+        return model
+
+    def _parts(self) -> dict[str, list[_Counts]]:
+        return {"grams": self._grams, "totals": self._totals, "kinds": self._kinds}
 
     def perplexity(self, text: str) -> float:
         """The perplexity of a character of the text, 1 to infinity; that of an empty text is 1."""
