@@ -435,3 +435,22 @@ def test_a_curve_is_told_by_its_ends():
 def test_recipes_say_how_many_steps_they_take():
     assert recipe(batch_size=32, mini_batch_size=2, ppo_epochs=2).updates == 32
     assert replace(recipe(), batch_size=10, mini_batch_size=4, ppo_epochs=1).updates == 3
+
+
+def test_a_model_with_tied_embeddings_is_written_in_half_precision(tiny_model, tmp_path):
+    """Rounding must not make two tensors of one."""
+    import torch
+    from safetensors.torch import load_file
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    from belle.train.models import write
+
+    model, tokenizer = AutoModelForCausalLM.from_pretrained(tiny_model), AutoTokenizer.from_pretrained(tiny_model)
+    before = load_file(tiny_model / "model.safetensors")
+    assert len(model.state_dict()) == len(before) + 1, "the output embeddings are the input's"
+    (tmp_path / "out").mkdir()
+    write(tmp_path / "out", model, model.state_dict(), tokenizer, base=tiny_model, dtype=torch.bfloat16,
+          expected=len(before))  # fmt: skip
+    after = load_file(tmp_path / "out" / "model.safetensors")
+    assert after.keys() == before.keys()
+    assert {value.dtype for value in after.values()} == {torch.bfloat16}
