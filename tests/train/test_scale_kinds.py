@@ -28,6 +28,8 @@ KINDS = {
     "dpo-lora": ("dpo", {**DPO, **PAIRED, "lora_r": 4, "learning_rate": 1e-3}),
 }  # fmt: skip
 """A name, the stage, and its settings."""
+CASES = (("pretrain", "zero3"), ("embeddings", ""), ("reward", "zero2"), ("dpo", ""), ("dpo-lora", "zero2"))
+"""Every kind and every profile once. All fifteen pairs pass; half a minute each is too much for every run."""
 
 
 @pytest.fixture(scope="module")
@@ -74,8 +76,7 @@ def alone(home, tiny_base):
     return once
 
 
-@pytest.mark.parametrize("profile", ["", "zero2", "zero3"], ids=lambda name: name or "ddp")
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(("kind", "profile"), CASES, ids=lambda name: name or "ddp")
 def test_two_processes_have_the_losses_and_weights_of_one(home, tiny_base, alone, kind, profile):
     if profile:
         needs_deepspeed()
