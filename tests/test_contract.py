@@ -7,6 +7,7 @@ import pkgutil
 import re
 import subprocess
 import sys
+import typing
 
 import belle
 from belle import config, settings, stages
@@ -36,15 +37,26 @@ def test_each_rule_is_a_subcommand_and_each_subcommand_a_rule(project):
         assert re.search(rf'"logs/{name}(-\{{\w+\}})*\.log"', body), f"{name}: the log names the stage"
 
 
+def keyword_arguments(function) -> set[str]:
+    """Names of the arguments, those of ``**how: Unpack[Settings]`` among them."""
+    names = set()
+    for name, item in inspect.signature(function).parameters.items():
+        if item.kind is inspect.Parameter.VAR_KEYWORD:
+            names |= set(typing.get_type_hints(typing.get_args(typing.get_type_hints(function)[name])[0]))
+        else:
+            assert item.kind is inspect.Parameter.KEYWORD_ONLY, f"{function.__name__}: {name}"
+            names.add(name)
+    return names
+
+
 def test_each_stage_is_a_function_of_its_arguments_and_section():
     for name, (command, _) in stages.STAGES.items():
         function = stage_function(name)
-        parameters = inspect.signature(function).parameters
-        assert all(item.kind is inspect.Parameter.KEYWORD_ONLY for item in parameters.values()), name
+        parameters = keyword_arguments(function)
         section = settings.SECTIONS.get(name)
         if section:
             # whose names go with the paths beside them, as one argument
-            missing = set(section.model_fields) - {"decontaminate"} - set(parameters)
+            missing = set(section.model_fields) - {"decontaminate"} - parameters
             assert not missing, f"{name}: its section has {missing}, its function does not"
         assert function.__doc__, name
         assert command.__doc__, name
