@@ -2,6 +2,7 @@
 
 import json
 import random
+import shutil
 
 import pytest
 
@@ -138,6 +139,7 @@ def test_whom_a_sample_names_does_not_depend_on_what_was_edited_before(again, tm
         _, warm = again(rows, **loose)
         (tmp_path / "memory").rename(tmp_path / "kept")
         _, cold = again(rows, **loose)
+        shutil.rmtree(tmp_path / "memory")
         (tmp_path / "kept").rename(tmp_path / "memory")
         assert warm == cold
         samples = json.loads(cold["report"])["samples"]
@@ -167,11 +169,15 @@ def test_another_recipe_looks_at_everything_again(again, change):
     assert again(rows, **change)[0] == whole
 
 
+NEAR = {"near_duplicate_threshold": 0.9}
+
+
+@pytest.mark.parametrize("file", ["rows", "signatures"])
 @pytest.mark.parametrize("harm", ["flipped", "cut", "empty", "other", "folder", "missing"])
-def test_a_damaged_memory_is_as_good_as_none(again, tmp_path, harm):
+def test_a_damaged_memory_is_as_good_as_none(again, tmp_path, harm, file):
     rows = many_rows(50)
-    whole, first = again(rows)
-    path = tmp_path / "memory"
+    whole, first = again(rows, **NEAR)
+    path = tmp_path / "memory" / file
     kept = path.read_bytes()
     if harm == "flipped":
         path.write_bytes(kept[:900] + bytes([kept[900] ^ 1]) + kept[901:])
@@ -186,7 +192,48 @@ def test_a_damaged_memory_is_as_good_as_none(again, tmp_path, harm):
         path.mkdir()
     else:
         path.unlink()
-    assert again(rows) == (whole, first)
+    assert again(rows, **NEAR) == (whole, first)
+    assert again(rows, **NEAR) == ((whole if harm == "folder" else 0), first)
+
+
+def test_a_memory_of_an_earlier_version_gives_way(again, tmp_path):
+    (tmp_path / "memory").write_bytes(b"belle cleaning 1\n")
+    whole, first = again(many_rows(50), **NEAR)
+    assert again(many_rows(50), **NEAR) == (0, first)
+
+
+def rows_that_pass(count):
+    rng = random.Random(5)
+    return [
+        {"id": f"p-{number}", "instruction": "".join(rng.choices(WORDS[:12], k=9)), "input": "", "output": "好的"}
+        for number in range(count)
+    ]
+
+
+def test_signatures_are_added_to_and_written_anew_where_most_are_of_rows_that_are_gone(again, tmp_path):
+    rows, path = rows_that_pass(100), tmp_path / "memory" / "signatures"
+    _, first = again(rows[:80], **NEAR)
+    before = path.read_bytes()
+    row = len(before) // 80
+    again(rows, **NEAR)
+    assert path.read_bytes()[: len(before)] == before and path.stat().st_size == 100 * row
+    assert again(rows[:60], **NEAR)[0] == 0
+    assert path.stat().st_size == 100 * row, "rows that may come back"
+    assert again(rows[:30], **NEAR)[0] == 0
+    assert path.stat().st_size == 30 * row
+    assert again(rows[:80], **NEAR)[1] == first
+
+
+def test_what_a_killed_process_added_to_the_signatures_is_not_taken_for_a_row_s(again, tmp_path):
+    rows, path = rows_that_pass(100), tmp_path / "memory" / "signatures"
+    again(rows[:80], **NEAR)
+    with open(path, "ab") as file:
+        file.write(b"half of a signature")
+    warm = again(rows, **NEAR)[1]
+    assert path.stat().st_size % 4 == 0
+    assert again(rows, **NEAR) == (0, warm)
+    (tmp_path / "memory").rename(tmp_path / "kept")
+    assert again(rows, **NEAR)[1] == warm
 
 
 def test_a_fault_in_a_new_row_names_its_place_in_the_file(again, tmp_path):

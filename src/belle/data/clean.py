@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -119,20 +121,25 @@ def clean(
         of_rows = weights.of_rows(weighed, raw, seen) if weighed else None
         dropped, rivals, decisions = decided(seen, chain, before[1] if before else {}, of_rows)
         reasons = np.where(dropped > 0, dropped + (len(names) - len(steps)), seen.reasons).astype(np.uint8)
-        write_rows(out, view, seen, reasons == 0)
         said = dict[int, bytes]()
         summary = report_of(view, seen, reasons, rivals, names, list(evals or {}))
         if of_rows is not None:
             found = weights.report(of_rows, limits, semantic_threshold, reasons == 0)
             summary["perplexity"] = {"weigher": weigher, **found}
             said = weights.said_of(of_rows, np.flatnonzero(dropped == 1) if limits else np.zeros(0, np.int64))
-        write_rejects(rejects, view, seen, reasons, names, said)
+        with ThreadPoolExecutor(2) as writers:  # the disk's work beside ours
+            works: list[Future[Any]] = [
+                writers.submit(write_rejects, rejects, view, seen, reasons, names, said),
+                writers.submit(write_rows, out, view, seen, reasons == 0),
+            ]
+            if remembered:
+                works.append(writers.submit(memory.save, remembered, made_by, seen, decisions))
+            for work in works:
+                work.result()
     with atomic_file(report) as file:
         file.write(json.dumps(summary, ensure_ascii=False, indent=2) + "\n")
     with atomic_file(page) as file:
         file.write(html(summary, raw.stem))
-    if remembered:
-        memory.save(remembered, made_by, seen, decisions)
 
 
 def _check_filters(names: list[str]) -> None:

@@ -24,6 +24,8 @@ UNLIKELY, EXACT, NEAR, SEMANTIC, NOVEL = STEPS = (
 SAMPLED = 3
 """Of the rows that a step drops, how many of the first are told for whose sake."""
 _MOST_TOKENS = (1 << 16) - 1
+_TOGETHER = 1 << 14
+"""Signatures that are put together at a time."""
 
 
 @dataclass(frozen=True)
@@ -151,20 +153,30 @@ def _near(seen: Seen, left: Index, passing: Index, threshold: float, before: Dec
     from belle.data.minhash.pairing import pairs
     from belle.data.minhash.similarity import Similarity
 
-    similarity = Similarity(threshold)
-    signatures = cut(seen.signatures, runs(left))
+    similarity, signatures = Similarity(threshold), seen.signatures
+    row_of = np.full(len(passing) + 1, -1, np.int64)  # of nobody, -1, too
+    row_of[left] = np.arange(len(left))
 
     def anew() -> tuple[Mask, Index]:
-        rivals = NearDuplicates(similarity).keep_signed(signatures)
+        among = NearDuplicates(similarity)
+        parts = (signatures.at(left[start : start + _TOGETHER]) for start in range(0, len(left), _TOGETHER))
+        rivals = np.concatenate([np.zeros(0, np.int64), *(among.keep_signed(part) for part in parts)])
         return rivals < 0, rivals
 
     def around(few: Index, among: Index) -> tuple[Index, Index]:
-        # among nearly all rows: to leave the others out before would copy them all
-        slots, found = pairs(signatures, signatures[few], similarity)
-        has_a_say = np.zeros(len(signatures), np.bool_)
+        # all that are remembered, where they lie: to leave the others out before would copy nearly all
+        queries, whose = signatures.at(left[few]), signatures.rows()
+        has_a_say = np.zeros(len(left) + 1, np.bool_)
         has_a_say[among] = True
-        apart = (few[slots] != found) & has_a_say[found]
-        return few[slots][apart], found[apart]
+        sides = []
+        for start, block in signatures.placed():
+            slots, places = pairs(block, queries, similarity)
+            found = row_of[whose[places + start]]
+            apart = (few[slots] != found) & has_a_say[found]
+            sides.append((few[slots][apart], found[apart]))
+        none = (np.zeros(0, np.int64), np.zeros(0, np.int64))
+        whom, which = (np.concatenate(side) for side in zip(none, *sides, strict=True))
+        return whom, which
 
     return decide(seen.keys[passing[left]], before, anew, by_pairs(around)), lambda: by_pairs(around)
 

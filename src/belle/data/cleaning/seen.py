@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from belle.data.cleaning.looking import WIDE, Looked
 from belle.data.cleaning.same import Index, Keys, keys_of
+from belle.data.cleaning.signed import Signed
 from belle.data.contamination.overlap import Overlap
 
 Ints = npt.NDArray[np.int32]
@@ -26,7 +27,7 @@ class Seen:
         passing: Which rows pass, rising [p].
         digests: [p, 2].
         tokens: ROUGE-L tokens end to end, words numbered by ``words``; ``token_starts`` [p + 1].
-        signatures: MinHash of each row's text [p, permutations]; no columns where nobody asks for them.
+        signatures: MinHash of each row's text [p]; of none where nobody asks for them.
         mended: Row → line to write instead of its own.
         overlaps: Row → what it has in common with an evaluation row.
     """
@@ -43,7 +44,7 @@ class Seen:
     tokens: Ints
     token_starts: Index
     words: list[str]
-    signatures: npt.NDArray[np.uint32]
+    signatures: Signed
     mended: dict[int, bytes]
     overlaps: dict[int, Overlap]
 
@@ -95,9 +96,10 @@ def gathered(blocks: Iterable[tuple[int, Looked, npt.NDArray[np.uint32]]]) -> Se
     if not rows:
         return empty()
     whole = {name: np.concatenate(arrays) for name, arrays in parts.items()}
-    counts = whole.pop("counts")
+    counts, signatures = whole.pop("counts"), whole.pop("signatures")
     return Seen(
         **whole,
+        signatures=Signed.of(signatures),
         token_starts=_starts(counts),
         words=list(words),
         kind_names=list(kinds),
@@ -113,7 +115,7 @@ def empty() -> Seen:
         keys=none, ids=none, starts=np.zeros(0, np.int64), sizes=np.zeros(0, np.int32), reasons=np.zeros(0, np.uint8),
         kinds=np.zeros(0, np.uint16), kind_names=[""], chars=np.zeros((0, 3), np.uint32), digests=none,
         tokens=np.zeros(0, np.int32), token_starts=np.zeros(1, np.int64), words=[],
-        signatures=np.zeros((0, 0), np.uint32), mended={}, overlaps={},
+        signatures=Signed((), np.zeros(0, np.int64)), mended={}, overlaps={},
     )  # fmt: skip
 
 
@@ -147,7 +149,9 @@ def taken(old: Seen, new: Seen, order: Index) -> Seen:
         chars=_cut(old.chars, new.chars, rows),
         digests=_cut(old.digests, new.digests, passing),
         tokens=_cut(old.tokens, tokens, spans), token_starts=_starts(cut(np.diff(starts), passing)), words=list(words),
-        signatures=_cut(old.signatures, new.signatures, passing),
+        signatures=old.signatures.behind(
+            new.signatures, _cut(old.signatures.places, new.signatures.places + old.signatures.size, passing)
+        ),
         mended=_moved({**old.mended, **{row + len(old): line for row, line in new.mended.items()}}, order),
         overlaps=_moved(overlaps, order),
     )  # fmt: skip
@@ -166,10 +170,8 @@ def _cut(old: Any, new: Any, ranges: Runs) -> Any:
     edge = len(old)
     if not any(end > edge for _, end in ranges):
         return cut(old, ranges)
-    none = max(old[:0], new[:0], key=lambda array: array.shape[-1])  # where nothing was, columns are missing too
-    return np.concatenate(
-        [none, *(old[start:end] if end <= edge else new[start - edge : end - edge] for start, end in ranges)]
-    )
+    parts = (old[start:end] if end <= edge else new[start - edge : end - edge] for start, end in ranges)
+    return np.concatenate([old[:0], *parts])
 
 
 def _moved(of_rows: dict[int, Any], order: Index) -> dict[int, Any]:

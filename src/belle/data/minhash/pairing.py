@@ -14,6 +14,8 @@ from belle.data.minhash.table import Table
 
 _PART = 1 << 16
 """Rows that a thread goes through at a time."""
+_LEAST_MARKS, _MARKS = 1 << 15, 8
+"""Bits that say which hashes are not in the table: at least, and for each hash."""
 
 
 def pairs(
@@ -41,11 +43,15 @@ def pairs(
     table.reserve(len(queries))
     briefs = np.empty((len(queries), searching.BRIEF), np.uint64)
     searching.enter_all(table.slots, table.rings, queries, briefs, similarity.bands)
+    bits = 1 << min(32, max(_LEAST_MARKS, _MARKS * len(queries) * similarity.bands).bit_length())
+    marks = np.zeros(bits // 64, np.uint64)
+    searching.mark_all(marks, queries, similarity.bands)
 
     def work(start: int) -> tuple[Longs, Longs]:
-        part = np.ascontiguousarray(index[start : start + _PART], np.uint32)
+        part = np.ascontiguousarray(index[start : start + _PART], np.uint32).view()
+        part.flags.writeable = False  # as one in a file is: compiled once for both
         whom, where = searching.pairs(
-            part, queries, briefs, table.slots, table.rings, similarity.bands, float(similarity.threshold)
+            part, queries, briefs, marks, table.slots, table.rings, similarity.bands, float(similarity.threshold)
         )  # fmt: skip
         return whom, where + start
 

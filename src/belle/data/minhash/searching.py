@@ -199,10 +199,26 @@ def keep(
 
 
 @njit(cache=True, nogil=True)
+def mark_all(marks: Slots, signatures: Signatures, bands: int) -> None:
+    """Set a bit, chosen by a hash's upper bits, for each band of each signature; ``marks`` has a power of two bits."""
+    shift = _HALF - np.uint64(np.log2(64 * len(marks)) + 0.5)
+    for row in range(len(signatures)):
+        for band in range(bands):
+            bit = np.uint64(signatures[row, band]) >> shift
+            marks[bit >> np.uint64(6)] |= np.uint64(1) << (bit & np.uint64(63))
+
+
+@njit(cache=True, nogil=True)
 def pairs(
-    index: Signatures, queries: Signatures, briefs: Briefs, slots: Slots, rings: Rings, bands: int, threshold: float
-) -> tuple[Longs, Longs]:
-    """Find the pairs of a query, entered in the table, and a row of the index that are similar, in the rows' order."""
+    index: Signatures, queries: Signatures, briefs: Briefs, marks: Slots, slots: Slots, rings: Rings, bands: int,
+    threshold: float,
+) -> tuple[Longs, Longs]:  # fmt: skip
+    """Find the pairs of a query, entered in the table, and a row of the index that are similar, in the rows' order.
+
+    What ``mark_all`` made of the queries fits into a core's own memory, and says of nearly every band that the table,
+    which does not, has nothing.
+    """
+    shift = _HALF - np.uint64(np.log2(64 * len(marks)) + 0.5)
     seen = np.full(len(queries), -1, np.int64)
     whom, where = np.empty(64, np.int64), np.empty(64, np.int64)
     brief = np.empty(BRIEF, np.uint64)
@@ -211,7 +227,11 @@ def pairs(
         if index[row, bands] == _NONE:
             continue
         for band in range(bands):
-            slot = slots[_find(slots, np.uint64(index[row, band]))]
+            hash_ = np.uint64(index[row, band])
+            bit = hash_ >> shift
+            if not (marks[bit >> np.uint64(6)] >> (bit & np.uint64(63))) & np.uint64(1):
+                continue
+            slot = slots[_find(slots, hash_)]
             if not slot:
                 continue
             last = _last(slot)
