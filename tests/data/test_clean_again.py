@@ -198,7 +198,7 @@ def test_a_damaged_memory_is_as_good_as_none(again, tmp_path, harm, file):
 
 def test_a_memory_of_an_earlier_version_gives_way(again, tmp_path):
     (tmp_path / "memory").write_bytes(b"belle cleaning 1\n")
-    whole, first = again(many_rows(50), **NEAR)
+    _whole, first = again(many_rows(50), **NEAR)
     assert again(many_rows(50), **NEAR) == (0, first)
 
 
@@ -216,7 +216,8 @@ def test_signatures_are_added_to_and_written_anew_where_most_are_of_rows_that_ar
     before = path.read_bytes()
     row = len(before) // 80
     again(rows, **NEAR)
-    assert path.read_bytes()[: len(before)] == before and path.stat().st_size == 100 * row
+    assert path.read_bytes()[: len(before)] == before
+    assert path.stat().st_size == 100 * row
     assert again(rows[:60], **NEAR)[0] == 0
     assert path.stat().st_size == 100 * row, "rows that may come back"
     assert again(rows[:30], **NEAR)[0] == 0
