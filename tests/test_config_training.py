@@ -1,5 +1,6 @@
 """Settings of trainings that contradict each other, and entries that are made from each other."""
 
+import re
 from types import SimpleNamespace
 
 import pytest
@@ -143,3 +144,22 @@ def test_the_twin_of_larger_vocabularies_goes_the_same_way():
 def test_every_4_bit_release_of_belle_is_a_target():
     scored = config.load(ROOT / "params.yaml").scored_names()
     assert {"belle-7b-gptq", "belle-llama-7b-2m-gptq", "belle-llama-7b-2m-released-gptq"} <= set(scored)
+
+
+def test_the_page_of_released_models_names_every_full_scale_entry_and_a_tiny_twin_for_it():
+    params = config.load(ROOT / "params.yaml")
+    known = {*params.models, *params.bases}
+    lines = (ROOT / "docs/registry.md").read_text(encoding="utf-8").splitlines()
+    cells = [line.strip("| ").split("|") for line in lines if line.startswith("| ") and "`" in line]
+    named = set()
+    for *entries, twins in cells:
+        full, tiny = (
+            {name.removesuffix("-gptq") for name in re.findall("`(.+?)`", text)} for text in ("|".join(entries), twins)
+        )
+        assert full | tiny <= known
+        assert full
+        assert tiny
+        assert all("tiny" in name for name in tiny)
+        assert not any("tiny" in name for name in full)
+        named |= full
+    assert {name for name in params.models if "tiny" not in name} <= named | {"belle-7b-anew"}
