@@ -4,7 +4,7 @@ VENV := .venv
 READY := $(VENV)/.ready
 CLUSTERS := $(VENV)/.clusters
 RUN := . $(VENV)/bin/activate &&
-INSTALL := $(VENV)/bin/python -m pip install --disable-pip-version-check --quiet --no-deps
+INSTALL := $(VENV)/bin/python -m pip install --disable-pip-version-check --quiet --no-deps --no-compile
 
 .PHONY: build test lint tables lock publish clusters
 
@@ -12,7 +12,7 @@ build: $(READY)
 	$(RUN) snakemake
 
 test: $(READY)
-	$(RUN) pytest -n 2 --dist loadfile
+	$(RUN) pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 lint: $(READY)
 	$(RUN) ruff check . && ruff format --check . && mypy && lint-imports && snakefmt --check Snakefile rules && snakemake --lint && belle dvc-yaml --check && python tools/readme_table.py --check && python tools/filter_figures.py --check
@@ -50,5 +50,6 @@ $(READY): requirements.lock pyproject.toml
 	test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
 	$(INSTALL) -r requirements.lock
 	$(INSTALL) --no-build-isolation --editable .
+	$(VENV)/bin/python -m compileall -q -j 0 $(VENV)/lib >/dev/null 2>&1 || true  # by all cores, where pip has one
 	$(VENV)/bin/python -m pip check
 	touch $@

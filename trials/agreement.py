@@ -248,10 +248,10 @@ def main(argv: list[str] | None = None) -> int:
         "--log", type=Path, help="a line of JSON for each run; those in it are counted: give other seeds"
     )
     args = parser.parse_args(argv)
-    started = time.monotonic()
-    until = started + args.seconds if args.seconds else 0.0
     with Forkserver() as server, tempfile.TemporaryDirectory(prefix="belle-agreement-") as scratch:
         trial = Trial(server, built_miniature(), Path(scratch), args.seed)
+        started = time.monotonic()  # the world is built: it takes as long as it takes
+        until = started + args.seconds if args.seconds else 0.0
         whole = [min(EDITS_A_WORLD, args.edits - first) for first in range(0, args.edits, EDITS_A_WORLD)]
         with ThreadPoolExecutor(args.jobs) as pool, tqdm(total=args.edits, unit="edit") as bar:
             list(pool.map(lambda item: trial.world(item[0], item[1], until, bar), enumerate(whole)))

@@ -86,8 +86,11 @@ def the_same(home: Path, one: str, other: str, moved_from: Path) -> None:
     assert max(float((first[name] - second[name]).abs().max()) for name in start) < 2e-6
 
 
-@pytest.mark.parametrize("rank", [0, 4], ids=["full", "lora"])
-@pytest.mark.parametrize("profile", ["", "zero2", "zero3", "zero3-offload"], ids=lambda name: name or "ddp")
+@pytest.mark.parametrize(
+    ("profile", "rank"),
+    [("", 0), ("zero2", 0), ("zero2", 4), ("zero3", 0), ("zero3", 4), ("zero3-offload", 0)],
+    ids=lambda value: {"": "ddp", 0: "full", 4: "lora"}.get(value, value),
+)
 def test_two_processes_have_the_losses_and_weights_of_one(world, tiny_base, alone, profile, rank):
     if profile:
         needs_deepspeed()
@@ -147,10 +150,10 @@ def of_this_run(home: Path) -> list[str]:
     return found
 
 
-@pytest.mark.parametrize("profile", ["zero2", "zero3"])
-def test_a_killed_worker_ends_all_and_the_next_run_resumes(world, tiny_base, tmp_path, profile):
+def test_a_killed_worker_ends_all_and_the_next_run_resumes(world, tiny_base, tmp_path):
+    """With ZeRO-3; ``test_scale_hosts`` does the same with ZeRO-2 on two hosts."""
     needs_deepspeed()
-    settings = {**TEN_ROWS, "num_train_epochs": 24.0, "lora_r": 0, "deepspeed": str(PROFILES / f"{profile}.json")}
+    settings = {**TEN_ROWS, "num_train_epochs": 12.0, "lora_r": 0, "deepspeed": str(PROFILES / "zero3.json")}
     words = command(world, tiny_base, tmp_path, "killed", settings)
     words = [*words[:3], "--save_steps", "10", *words[3:]]
     killed: dict = {}
@@ -175,7 +178,7 @@ def test_a_killed_worker_ends_all_and_the_next_run_resumes(world, tiny_base, tmp
     straight = [word.replace("checkpoints-killed", "checkpoints-straight") for word in straight]
     run(straight, 2, tmp_path)
     whole = losses(tmp_path, "straight")
-    assert len(whole) > 100
+    assert len(whole) > 50
     assert resumed == pytest.approx(whole, rel=1e-6)
     first, second = (load_file(tmp_path / name / "model.safetensors") for name in ("killed", "straight"))
     assert max(float((first[name] - second[name]).abs().max()) for name in first) < 1e-6

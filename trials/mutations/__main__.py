@@ -36,7 +36,6 @@ def main(argv: list[str] | None = None) -> int:
         help="a line of JSON for each mutation; those in it already are counted, not tried again: a run can go on",
     )
     args = parser.parse_args(argv)
-    started = time.monotonic()
     with Forkserver() as server, tempfile.TemporaryDirectory(prefix="belle-mutations-") as scratch:
         matrix = Matrix(server, built_miniature(), Path(scratch))
         whole = [m for m in matrix.mutations(args.seed) if re.search(args.only, f"{m.kind}: {m.name}")]
@@ -44,6 +43,7 @@ def main(argv: list[str] | None = None) -> int:
         verdicts = _earlier(args.log)
         tried = {(verdict.kind, verdict.name) for verdict in verdicts}
         order = [mutation for mutation in order if (mutation.kind, mutation.name) not in tried]
+        started = time.monotonic()  # the world is built: it takes as long as it takes
         with ThreadPoolExecutor(args.jobs) as pool, tqdm(total=len(order), unit="mutation") as bar:
 
             def run(number: int) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -36,9 +35,8 @@ def write_rows(path: Path, view: View, seen: Seen, keep: Mask) -> int:
     """Write the rows to keep as they stand in the raw file, and return how many there are."""
     rows = np.flatnonzero(keep)
     with atomic_file(path, "wb") as file:
-        slabs = _slabs(view, seen, rows)
-        while together := b"\n".join(islice(slabs, _SLABS)):
-            file.write(together + b"\n")
+        for slabs in _slabs(view, seen, rows):
+            file.write(b"".join(slabs))
     return len(rows)
 
 
@@ -47,18 +45,21 @@ def write_rejects(
 ) -> None:
     """Write every dropped row with ``reason`` as its first key, and then what else is ``said`` of it."""
     heads = [b'{"reason": "%s", ' % name.encode() for name in ["", *names]]
-    rows = np.flatnonzero(reasons)
-    spans = zip(
-        rows.tolist(), reasons[rows].tolist(), seen.starts[rows].tolist(), seen.sizes[rows].tolist(), strict=True
-    )
-    pieces = (heads[reason] + said.get(row, b"") + view[start + 1 : start + size] for row, reason, start, size in spans)
+    whole = np.flatnonzero(reasons)
     with atomic_file(path, "wb") as file:
-        while together := b"\n".join(islice(pieces, _JOIN)):
-            file.write(together + b"\n")
+        for rows in (whole[first : first + _JOIN] for first in range(0, len(whole), _JOIN)):
+            pieces = [b""] * (2 * len(rows))
+            pieces[0::2] = [heads[reason] for reason in reasons[rows].tolist()]
+            if said:
+                pieces[0::2] = [
+                    head + said.get(row, b"") for head, row in zip(pieces[0::2], rows.tolist(), strict=True)
+                ]
+            pieces[1::2] = _lines(view, seen.starts[rows] + 1, seen.starts[rows] + seen.sizes[rows])
+            file.write(b"".join(pieces))
 
 
-def _slabs(view: View, seen: Seen, rows: Index) -> Iterator[bytes]:
-    """The rows' lines; those that stand one behind the other in the file in one piece."""
+def _slabs(view: View, seen: Seen, rows: Index) -> Iterator[list[bytes]]:
+    """The rows' lines; those that stand one behind the other in the file in one piece; many pieces together."""
     if not len(rows):
         return
     starts, ends = seen.starts[rows], seen.starts[rows] + seen.sizes[rows]
@@ -69,9 +70,23 @@ def _slabs(view: View, seen: Seen, rows: Index) -> Iterator[bytes]:
     apart[_SLABS - 1 :: _SLABS] = True  # however many rows are kept, few are in memory
     breaks = np.flatnonzero(apart) + 1
     firsts, lasts = np.concatenate([[0], breaks]), np.concatenate([breaks - 1, [len(rows) - 1]])
-    begins, stops, which = starts[firsts].tolist(), ends[lasts].tolist(), rows[firsts].tolist()
-    for row, begin, stop in zip(which, begins, stops, strict=True):
-        yield seen.mended.get(row) or view[begin:stop]
+    for at in range(0, len(firsts), _SLABS):
+        slabs = _lines(view, starts[firsts[at : at + _SLABS]], ends[lasts[at : at + _SLABS]])
+        if seen.mended:
+            for place, row in enumerate(rows[firsts[at : at + _SLABS]].tolist()):
+                if row in seen.mended:
+                    slabs[place] = seen.mended[row] + b"\n"
+        yield slabs
+
+
+def _lines(view: View, starts: Index, ends: Index) -> list[bytes]:
+    """Some ranges of the file, each with the line's end that follows it, or one of its own."""
+    stops = ends.tolist()
+    lines = [view[start : stop + 1] for start, stop in zip(starts.tolist(), stops, strict=True)]
+    return [
+        line if line.endswith(b"\n") else view[start:stop] + b"\n"
+        for line, start, stop in zip(lines, starts.tolist(), stops, strict=True)
+    ]
 
 
 def report(
