@@ -373,9 +373,8 @@ def test_a_killed_run_resumes_to_the_bytes_of_a_straight_one(paths, tmp_path, ki
         whole = (path.parent.name for path in killed["checkpoints"].glob(f"*[0-9]/{COMPLETE}"))
         return any(int(name.rpartition("-")[2]) >= at for name in whole)
 
-    for at in (2,) if kind == "lora" else (2, 5):
-        assert start_and_kill("ppo", killed, settings, lambda at=at: reached(at))
-        assert not killed["out"].exists()
+    assert start_and_kill("ppo", killed, settings, lambda: reached(2))
+    assert not killed["out"].exists()
     ppo(**killed, **settings)
     ppo(**paths, **settings)
     assert contents(killed["out"]) == contents(paths["out"])

@@ -31,7 +31,6 @@ CASES: dict[str, tuple[Shape, dict, int]] = {
     "full": (SMALL, {}, 1),
     "checkpointed": (SMALL, {"gradient_checkpointing": True}, 1),
     "large vocabulary": (LARGE, {}, 1),
-    "accumulation": (LARGE, {"gradient_accumulation_steps": 2, "per_device_train_batch_size": 2}, 1),
     "adapters": (SMALL, {"lora_r": 8}, 1),
     "adapters, checkpointed": (SMALL, {"lora_r": 8, "gradient_checkpointing": True}, 1),
     "ZeRO-2 of two": (LARGE, {"deepspeed": ZERO2, "devices": 2}, 2),
