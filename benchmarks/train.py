@@ -7,8 +7,8 @@ padding counts as nothing. Each peer sees every row once; times are the Trainer'
 - ours: blocks of 1,024 tokens by best fit, attention by row, logits where a label is
 - BELLE: random order, padded to the longest of a batch and to a multiple of 8, logits everywhere. Its published run has
   two rows on each of eight devices, which reduce their gradients after every batch (ZeRO-2 does so within a step, too)
-  and so wait for the longest of 16 rows: `belle_16`, one batch of 16, takes what the eight take together. `belle` is one
-  device alone, two rows a batch and four batches a step, which waits for nobody
+  and so wait for the longest of 16 rows: `belle_16`, one batch of 16, takes what the eight take together. `belle` is
+  one device alone, two rows a batch and four batches a step, which waits for nobody
 - trainer: the Trainer's defaults: random order, eight rows a batch, padded to the longest
 
 Tokenising: rows of a file to token ids and labels, ours kept on the disk; BELLE's loop over turns with the same fast
