@@ -7,7 +7,7 @@ import pytest
 from trials.worlds import ROOT, World, built_miniature, copy_checkout, copy_world
 
 LONGEST = (
-    "slurm", "rebuild", "recovery", "scale", "flags", "scale_memory", "remotes", "example", "scale_hosts", "verify",
+    "slurm", "scale", "rebuild", "recovery", "flags", "scale_memory", "remotes", "example", "scale_hosts", "verify",
     "resume", "scale_kinds", "views", "resources", "cache", "ppo", "import", "dpo", "gpu_benchmark", "profiles", "sets",
     "weigh", "cards",
 )  # fmt: skip
