@@ -6,13 +6,17 @@ CLUSTERS := $(VENV)/.clusters
 RUN := . $(VENV)/bin/activate &&
 INSTALL := $(VENV)/bin/python -m pip install --disable-pip-version-check --quiet --no-deps --no-compile
 
-.PHONY: build test lint tables lock publish clusters
+.PHONY: build test thorough lint tables lock publish clusters
 
 build: $(READY)
 	$(RUN) snakemake
 
 test: $(READY)
 	$(RUN) pytest -n 2 --dist loadfile --no-loadscope-reorder
+
+# The settings that `make test` leaves out for time: the rest of processes x ZeRO x kinds of training, memory, and kills.
+thorough: $(READY)
+	$(RUN) pytest -m thorough -n 2 --dist loadfile --no-loadscope-reorder
 
 lint: $(READY)
 	$(RUN) ruff check . && ruff format --check . && mypy && lint-imports && snakefmt --check Snakefile rules && snakemake --lint && belle dvc-yaml --check && python tools/readme_table.py --check && python tools/filter_figures.py --check

@@ -150,8 +150,10 @@ def test_two_hosts_have_the_losses_of_one_process(over_two_hosts, home):
     assert over_two_hosts[:10] == pytest.approx(losses(home, "alone")[:10], rel=1e-5)
 
 
-def test_a_killed_worker_ends_the_run_on_both_hosts_and_the_next_one_resumes(over_two_hosts, home):
-    victim = SECOND  # whom the launcher only sees over ssh; one process of its own host: test_scale
+@pytest.mark.parametrize(
+    "victim", [pytest.param(FIRST, marks=pytest.mark.thorough), SECOND], ids=["the first", "the second"]
+)
+def test_a_killed_worker_ends_the_run_on_both_hosts_and_the_next_one_resumes(over_two_hosts, home, victim):
     name, rank = f"killed-{victim}", list(HOSTS).index(victim)
     settings = {**SETTINGS, "devices": 2, "gradient_accumulation_steps": 1}
     run = start(home, name, settings)

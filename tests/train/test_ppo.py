@@ -364,8 +364,10 @@ def test_lora_is_merged_and_kept_apart(paths):
     AutoModelForCausalLM.from_pretrained(paths["out"])
 
 
-@pytest.mark.parametrize("kind", ["ppo", "lora"])
-def test_a_killed_run_resumes_to_the_bytes_of_a_straight_one(paths, tmp_path, kind):
+@pytest.mark.parametrize(
+    ("kind", "kills"), [("ppo", (2,)), ("lora", (2,)), pytest.param("ppo", (2, 5), marks=pytest.mark.thorough)]
+)
+def test_a_killed_run_resumes_to_the_bytes_of_a_straight_one(paths, tmp_path, kind, kills):
     settings = {**PPO, "steps": 9, "save_steps": 4, **({"lora_r": 4} if kind == "lora" else {})}
     killed = {**paths, "out": tmp_path / "killed", "report": tmp_path / "killed.json", "checkpoints": tmp_path / "k"}
 
@@ -373,8 +375,9 @@ def test_a_killed_run_resumes_to_the_bytes_of_a_straight_one(paths, tmp_path, ki
         whole = (path.parent.name for path in killed["checkpoints"].glob(f"*[0-9]/{COMPLETE}"))
         return any(int(name.rpartition("-")[2]) >= at for name in whole)
 
-    assert start_and_kill("ppo", killed, settings, lambda: reached(2))
-    assert not killed["out"].exists()
+    for at in kills:
+        assert start_and_kill("ppo", killed, settings, lambda at=at: reached(at))
+        assert not killed["out"].exists()
     ppo(**killed, **settings)
     ppo(**paths, **settings)
     assert contents(killed["out"]) == contents(paths["out"])

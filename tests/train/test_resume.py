@@ -12,7 +12,9 @@ def folder(tmp_path_factory):
     return made
 
 
-@pytest.mark.parametrize(("kind", "kills"), [("full", 1), ("pretrain", 1)])
+@pytest.mark.parametrize(
+    ("kind", "kills"), [("full", 1), ("lora", 1), pytest.param("pretrain", 2, marks=pytest.mark.thorough)]
+)
 def test_a_run_killed_at_random_steps_has_the_bytes_and_the_curve_of_a_straight_one(folder, kind, kills):
     ended = training.trial(folder, kind, kills, seed=1)
     assert len(ended.killed) == kills

@@ -88,7 +88,14 @@ def the_same(home: Path, one: str, other: str, moved_from: Path) -> None:
 
 @pytest.mark.parametrize(
     ("profile", "rank"),
-    [("", 0), ("zero2", 0), ("zero3", 0), ("zero3", 4), ("zero3-offload", 0)],
+    [
+        ("", 0),
+        ("zero2", 0),
+        ("zero3", 0),
+        ("zero3", 4),
+        ("zero3-offload", 0),
+        *(pytest.param(profile, 4, marks=pytest.mark.thorough) for profile in ("", "zero2", "zero3-offload")),
+    ],
     ids=lambda value: {"": "ddp", 0: "full", 4: "lora"}.get(value, value),
 )
 def test_two_processes_have_the_losses_and_weights_of_one(world, tiny_base, alone, profile, rank):
@@ -150,10 +157,11 @@ def of_this_run(home: Path) -> list[str]:
     return found
 
 
-def test_a_killed_worker_ends_all_and_the_next_run_resumes(world, tiny_base, tmp_path):
-    """With ZeRO-3; ``test_scale_hosts`` does the same with ZeRO-2 on two hosts."""
+@pytest.mark.parametrize("profile", [pytest.param("zero2", marks=pytest.mark.thorough), "zero3"])
+def test_a_killed_worker_ends_all_and_the_next_run_resumes(world, tiny_base, tmp_path, profile):
+    """``test_scale_hosts`` does the same with ZeRO-2 on two hosts, every time."""
     needs_deepspeed()
-    settings = {**TEN_ROWS, "num_train_epochs": 12.0, "lora_r": 0, "deepspeed": str(PROFILES / "zero3.json")}
+    settings = {**TEN_ROWS, "num_train_epochs": 12.0, "lora_r": 0, "deepspeed": str(PROFILES / f"{profile}.json")}
     words = command(world, tiny_base, tmp_path, "killed", settings)
     words = [*words[:3], "--save_steps", "10", *words[3:]]
     killed: dict = {}
