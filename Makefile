@@ -3,16 +3,21 @@ PYTHON ?= python3.11
 VENV := .venv
 READY := $(VENV)/.ready
 CLUSTERS := $(VENV)/.clusters
+QUANTISED := $(VENV)/quantised
 RUN := . $(VENV)/bin/activate &&
 INSTALL := $(VENV)/bin/python -m pip install --disable-pip-version-check --quiet --no-deps --no-compile
 
-.PHONY: build test thorough lint tables lock publish clusters
+.PHONY: build test test-quantised thorough lint tables lock publish clusters
 
 build: $(READY)
 	$(RUN) snakemake
 
 test: $(READY)
 	$(RUN) pytest -n 2 --dist loadfile --no-loadscope-reorder
+
+# Adapters on a base in 4 and 8 bits. Beside .venv's packages: among them, peft would import it at every start.
+test-quantised: $(QUANTISED)
+	$(RUN) PYTHONPATH=$(QUANTISED) pytest tests/train/test_quantised.py
 
 # The settings that `make test` leaves out for time: the rest of processes x ZeRO x kinds of training, memory, and kills.
 thorough: $(READY)
@@ -43,6 +48,10 @@ lock: $(CLUSTERS)
 
 # What profiles/slurm and profiles/kubernetes need besides; every start of Snakemake is slower by a third with it.
 clusters: $(CLUSTERS)
+
+$(QUANTISED): pyproject.toml $(READY)
+	$(INSTALL) --upgrade --target $@ "$$(grep -o 'bitsandbytes==[0-9.]*' pyproject.toml)"
+	touch $@
 
 $(CLUSTERS): requirements-clusters.lock $(READY)
 	$(INSTALL) -r requirements-clusters.lock

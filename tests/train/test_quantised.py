@@ -13,7 +13,7 @@ from conftest import SFT, contents
 
 installed = pytest.mark.skipif(
     importlib.util.find_spec("bitsandbytes") is None,
-    reason="bitsandbytes is not installed (pip install bitsandbytes==0.50.2)",
+    reason="bitsandbytes is not installed: make test-quantised",
 )
 
 
