@@ -33,7 +33,9 @@ THRESHOLDS = (0.7, 0.8, 0.9, 0.95, 0.98)
 
 def judged(base: Path, settings: dict[str, Any]) -> dict[str, Any]:
     """How a base model's vectors judge the pairs."""
-    os.environ.update(ATEN_CPU_CAPABILITY="avx2", OMP_NUM_THREADS="1", MKL_NUM_THREADS="1")
+    from belle.stages import numeric_environment
+
+    numeric_environment(1)
     from belle import jsonl
     from belle.data.weigh import weigh
     from belle.data.weighing import folder

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-# What the command line sets before torch is imported: results must not hang on the machine's widest instructions.
+from belle.stages import SAME_BYTES
+
+# What the command line sets before torch is imported: results must not hang on the machine.
 os.environ.update(
-    ATEN_CPU_CAPABILITY="avx2",
-    ONEDNN_MAX_CPU_ISA="AVX2",
-    MKL_CBWR="AVX2",
+    SAME_BYTES,
     GPTQMODEL_CPU_WORKERS="2",
     TOKENIZERS_PARALLELISM="false",
     HF_HUB_OFFLINE="1",

@@ -68,6 +68,8 @@ class Forkserver:
         self._socket = Path(self._folder.name) / "socket"
 
     def __enter__(self) -> Forkserver:
+        from belle.stages import SAME_BYTES  # here: the server, which is this file as well, imports nothing of ours
+
         self.path.mkdir()
         client = CLIENT.format(python=sys.executable, socket=str(self._socket))
         for name in ("python", "belle", "dvc", "snakemake"):
@@ -76,8 +78,7 @@ class Forkserver:
         command = [sys.executable, "-m", "trials.forkserver", str(self._socket), str(self.path / "python")]
         # what a library reads when it is imported must be what a stage would have set
         threads = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
-        isa = {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2", "MKL_ENABLE_INSTRUCTIONS": "AVX2"}
-        environment = {**os.environ, **threads, **isa, "HF_HUB_OFFLINE": "1"}
+        environment = {**os.environ, **threads, **SAME_BYTES, "HF_HUB_OFFLINE": "1"}
         self._server = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, start_new_session=True)
         while not self._socket.exists():
             if self._server.poll() is not None:

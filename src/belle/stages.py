@@ -23,15 +23,17 @@ LEDGER = Path("data/ledger")
 
 Arguments = argparse.Namespace
 
+SAME_BYTES = {
+    "ATEN_CPU_CAPABILITY": "avx2",
+    "ONEDNN_MAX_CPU_ISA": "AVX2",
+    "MKL_CBWR": "COMPATIBLE",  # MKL goes by AVX2 where this says so on an Intel, and its own way on an AMD
+}
+"""Which instructions a result on a CPU is computed by; every x86 machine of the last ten years has them."""
+
 
 def numeric_environment(threads: int) -> None:
-    """Pin what the bytes of a result on a CPU depend on; must run before torch is imported.
-
-    AVX2 is what every x86 machine of the last ten years has: with it the tiny world comes out equal on all of them.
-    """
-    os.environ["ATEN_CPU_CAPABILITY"] = "avx2"
-    os.environ["ONEDNN_MAX_CPU_ISA"] = "AVX2"
-    os.environ["MKL_ENABLE_INSTRUCTIONS"] = "AVX2"
+    """Pin what the bytes of a result on a CPU depend on; must run before torch is imported."""
+    os.environ.update(SAME_BYTES)
     os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = str(threads)
     os.environ["GPTQMODEL_CPU_WORKERS"] = str(max(2, threads))  # gptqmodel fails with fewer than two
     os.environ["TOKENIZERS_PARALLELISM"] = "true" if threads > 1 else "false"

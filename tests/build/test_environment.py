@@ -14,7 +14,7 @@ from trials.worlds import World
 FOREIGN = {
     "TRANSFORMERS_FOO": "1",
     "OMP_NUM_THREADS": "7",
-    "MKL_CBWR": "COMPATIBLE",
+    "MKL_CBWR": "AVX2",
     "PYTHONHASHSEED": "5",
     "PYTHONOPTIMIZE": "2",
     "TZ": "Asia/Shanghai",

@@ -89,6 +89,7 @@ PINNED = {
     "PYTHONUTF8": "1",
     "LC_ALL": "C.UTF-8",
     "TZ": "UTC",
+    "OPENBLAS_CORETYPE": "Haswell",  # numpy's products, whoever made the processor; for torch: belle.stages
 }
 """What every stage sees, whatever the environment says."""
 
