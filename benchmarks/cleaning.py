@@ -186,6 +186,7 @@ def beside_peers(folder: Path, count: int, repeats: int) -> list[dict[str, Any]]
     taken: dict[str, list[tuple[float, float, float]]] = {"ours": [], "json_loop": [], "datasets_map": []}
     for _ in range(repeats):
         for name, work in (("ours", ours), ("json_loop", json_loop), ("datasets_map", datasets_map)):
+            os.sync()  # what the one before has written is not written out while this one runs
             taken[name].append(apart(work, raw, folder / name))
             print(f"{count} rows, {name}: {taken[name][-1][0]:.1f} s", file=sys.stderr, flush=True)
         kept = [read(folder / name / "out.jsonl") for name in taken]
