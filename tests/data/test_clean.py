@@ -8,16 +8,20 @@ import pytest
 
 from belle import jsonl
 from belle.data.clean import clean
-from belle.data.cleaning.looking import Looker, Looking, bare, bare_all
+from belle.data.cleaning.bare import bare, digest, digests, digests_in
+from belle.data.cleaning.looking import Looker, Looking
 from belle.data.cleaning.plain import Plain
 from belle.data.filters import (
     FILTERS,
     SUSPECTS,
     Columns,
+    Searching,
+    named,
     output_longer,
     output_shorter,
     output_too_long,
     output_too_short,
+    suspects_of,
 )
 from belle.errors import InputError
 
@@ -240,13 +244,14 @@ def texts(draws):
     return "".join(draws.choices(SIGNS, k=draws.randrange(30)))
 
 
-def test_a_block_taken_in_as_a_whole_is_seen_as_line_by_line():
+@pytest.mark.parametrize("asks", [True, False], ids=["texts", "digests alone"])
+def test_a_block_taken_in_as_a_whole_is_seen_as_line_by_line(asks):
     draws = random.Random(7)
-    rows = [raw_row(at, texts(draws) or "问", texts(draws), texts(draws)) for at in range(600)]
+    rows = [raw_row(at, *(texts(draws).replace("\0", "") for _ in range(3))) for at in range(600)]
     rows[5]["category"] = "开放问答"
     rows[9]["output"] = 'a JSON text: {"key": 1, "other" : 2}'
     block = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode()
-    looker = Looker(Looking(tuple(FILTERS), "instruction+input", 2, 20, True, 0.8))
+    looker = Looker(Looking(tuple(FILTERS), "instruction+input", 2, 20, asks, 0.8 if asks else 1.01))
     assert Plain.of(block) is not None
     assert Plain.of(b"\n" + block) is None  # a blank line: looked at line by line
     whole, single = looker.look(block), looker.look(b"\n" + block)
@@ -281,20 +286,81 @@ def test_a_line_that_leaves_a_doubt_sends_its_block_to_a_closer_look(line):
     assert Plain.of(plain + b"\n" + line + b"\n" + plain.replace(b"-0", b"-1") + b"\n") is None
 
 
+def columns_of(rows):
+    columns = Columns.of((row["instruction"], row["input"], row["output"]) for row in rows)
+    assert columns is not None
+    return columns
+
+
+NAMED = [*SUSPECTS, "input_too_long:9", "instruction_too_short:9", "blacklist:😀é,京", "blacklist:𠀀"]
+
+
 def test_suspects_hold_every_row_that_a_filter_drops():
     draws = random.Random(8)
-    rows = [raw_row(at, texts(draws), texts(draws), texts(draws)) for at in range(3_000)]
-    columns = Columns(*([row[name] for row in rows] for name in ("instruction", "input", "output")))
-    pairs = [(FILTERS[name], suspects) for name, suspects in SUSPECTS.items()]
+    signs = [sign for sign in SIGNS if sign != "\0"]
+    signs += ["图片", "http", "привет", " of the", "我是人工智能助手", "一个 language model", "a large language model"]
+
+    def some(least, most):
+        return "".join(draws.choices(signs, k=draws.randrange(least, most)))
+
+    rows = [raw_row(at, some(0, 30), some(0, 30), some(0, 30)) for at in range(6_000)]
+    rows += [raw_row(at, some(0, 3), some(0, 3), some(0, 3)) for at in range(6_000)]
+    columns = columns_of(rows)
+    pairs = [(named(text), suspects_of(text)) for text in NAMED]
     pairs += [(output_too_short(9), output_shorter(9)), (output_too_long(9), output_longer(9))]
-    for step, suspects in pairs:
+    told = Searching([suspects for _, suspects in pairs]).rows(columns)
+    for (step, suspects), found in zip(pairs, told, strict=True):
         dropped = {at for at, row in enumerate(rows) if step(row)}
         assert dropped
-        assert dropped <= set(suspects(columns))
+        assert dropped <= set(found)
+        assert list(found) == sorted(set(found)) == Searching([suspects]).rows(columns)[0]
+        assert len(found) < len(rows)
+    assert Searching([None]).rows(columns) == [range(len(rows))]
 
 
-def test_many_texts_are_bared_as_each_by_itself():
+def test_filters_ask_few_rows_of_plain_chinese():
+    rows = [raw_row(at, "介绍一下北京的历史。", "北京是中国的首都，有三千多年的历史。" * 9) for at in range(50)]
+    found = Searching([suspects_of(text) for text in NAMED[:-2]]).rows(columns_of(rows))
+    assert [list(some) for some in found] == [[]] * (len(NAMED) - 2)
+
+
+def test_columns_know_where_texts_are_and_how_long():
+    draws = random.Random(10)
+    rows = [tuple(texts(draws).replace("\0", "") for _ in range(3)) for _ in range(500)]
+    columns = Columns.of(rows)
+    assert columns is not None
+    assert columns.chars.tolist() == [[len(text) for text in row] for row in rows]
+    for row, starts, ends in zip(rows, columns.starts.tolist(), columns.ends.tolist(), strict=True):
+        for text, start, end in zip(row, starts, ends, strict=True):
+            assert columns.units[start:end].tobytes().decode("utf-16-le") == text
+    assert Columns.of([("a\0", "", "")]) is None
+    assert Columns.of([("\ud83d", "", "")]) is None
+    with pytest.raises(TypeError):
+        Columns.of([("a", 3, "")])
+    empty = Columns.of([])
+    assert empty is not None
+    assert Searching([suspects_of("mojibake"), suspects_of("not_chinese")]).rows(empty) == [[], []]
+
+
+def test_digests_are_equal_where_bare_texts_are():
     draws = random.Random(9)
-    some = [texts(draws) for _ in range(2_000)]
-    for these in (some, [text.replace("\x01", "") for text in some], [], [""]):
-        assert bare_all(these) == [bare(text) for text in these]
+    signs = [*SIGNS, *"ａＡ～％①㈠é\u0301가\u1100\u1161豈\ufa0eｶﾞ\u00a0\u2003Å\u212b\ufffe\uffff\ud800"]
+    rows = [tuple("".join(draws.choices(signs, k=draws.randrange(5))) for _ in range(3)) for _ in range(20_000)]
+    clear = [row for row in rows if Columns.of([row])]
+    assert len(rows) - len(clear) > 100 < len(clear)
+    for some in (rows, clear, [], [("", "", "")]):
+        assert digests(some) == b"".join(map(digest, some))
+    columns, chosen = Columns.of(clear), sorted(draws.sample(range(len(clear)), 900))
+    assert columns is not None
+    assert digests_in(columns, chosen) == b"".join(digest(clear[row]) for row in chosen)
+    same = {}
+    for row in clear:
+        same.setdefault(digest(row), set()).add(tuple(map(bare, row)))
+    assert all(len(texts) == 1 for texts in same.values())
+    assert len(same) < len(set(clear))
+
+
+def test_every_character_is_bared_among_others_as_alone():
+    rows = [(chr(code), f"中{chr(code)}文", f"a{chr(code)}\u0301") for code in range(1, 0x3_0000)
+            if not 0xD800 <= code < 0xE000]  # fmt: skip
+    assert digests(rows) == b"".join(map(digest, rows))

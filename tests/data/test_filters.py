@@ -4,13 +4,28 @@ import random
 import subprocess
 import sys
 import time
+from itertools import chain
 from pathlib import Path
 
 import pytest
 
 from belle import jsonl
-from belle.data.filters import FILTERS, blacklist_of, not_utf8, output_too_long, output_too_short, too_long, too_short
+from belle.data.filters import (
+    FILTERS,
+    SUSPECTS,
+    Columns,
+    Searching,
+    blacklist_of,
+    not_utf8,
+    output_too_long,
+    output_too_short,
+    suspects_of,
+    too_long,
+    too_short,
+)
+from belle.data.filters.columns import NAMES
 from belle.data.selfinstruct import BLACKLIST
+from tools import filter_figures
 
 
 def row(instruction="写一句话介绍北京。", output="北京是中国的首都。", given=""):
@@ -359,6 +374,20 @@ def test_drops_under_its_own_name(name, bad):
     assert FILTERS[name](bad) == name
 
 
+@pytest.mark.parametrize("name", SUSPECTS)
+def test_what_is_dropped_is_suspected_among_rows_that_are_not(name):
+    labelled = [{key: row[key] for key in NAMES} for row in jsonl.read(filter_figures.SAMPLE)]
+    rows = [*chain.from_iterable(DROPPED.values()), *chain.from_iterable(KEPT.values()), *labelled]
+    clear = [row for row in rows if Columns.of([tuple(row[key] for key in NAMES)])]
+    assert len(clear) > len(rows) - 20
+    columns = Columns.of(tuple(row[key] for key in NAMES) for row in clear)
+    suspected = set(Searching([suspects_of(name)]).rows(columns)[0])
+    dropped = {at for at, row in enumerate(clear) if FILTERS[name](row)}
+    assert len(dropped) > 3
+    assert dropped <= suspected, [clear[at] for at in dropped - suspected]
+    assert len(suspected) < 0.5 * len(clear)
+
+
 @pytest.mark.parametrize(("name", "good"), [(name, good) for name, rows in KEPT.items() for good in rows])
 def test_keeps(name, good):
     assert FILTERS[name](good) is None
@@ -420,8 +449,11 @@ def test_any_text_in_the_wrong_encoding_is_found(how, field):
     answers = (item["std_answer"] for item in jsonl.read(Path("data/eval/real.jsonl")))
     texts = [text for text in answers if sum("\u4e00" <= letter <= "\u9fff" for letter in text) >= 12]
     assert len(texts) > 150
-    found = sum(FILTERS["mojibake"]({**row(), field: WRONGLY[how](text)}) == "mojibake" for text in texts)
-    assert found >= 0.96 * len(texts)
+    rows = [{**row(), field: WRONGLY[how](text)} for text in texts]
+    found = {at for at, wrong in enumerate(rows) if FILTERS["mojibake"](wrong) == "mojibake"}
+    assert len(found) >= 0.96 * len(texts)
+    columns = Columns.of(tuple(wrong[key] for key in NAMES) for wrong in rows)
+    assert found <= set(Searching([suspects_of("mojibake")]).rows(columns)[0])
 
 
 def test_every_loop_of_six_is_found_wherever_it_is():
@@ -478,9 +510,9 @@ def test_a_row_of_a_million_characters_passes_all_filters_in_seconds(piece):
 
 
 def test_filters_weigh_little():
-    """What a worker imports: no arrays and no frames come in with the filters."""
+    """What a worker imports: no compiler and no frames come in with the filters."""
     code = (
-        "import sys, belle.data.filters; print([name for name in ('numpy', 'pandas', 'torch') if name in sys.modules])"
+        "import sys, belle.data.filters; print([name for name in ('numba', 'pandas', 'torch') if name in sys.modules])"
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout == "[]\n"

@@ -60,7 +60,10 @@ def main(out: str, settings: dict) -> None:
         model = lora.attach(model, lora.Adapters(settings["lora_r"], 16, settings["lora_dropout"], modules))
     ids = list(range(5, 5 + settings["length"]))
     examples = [Example.of(ids, ids)] * (3 * batches)
-    trainer.train(model, examples, chosen, count=3 * batches, checkpoints=home / "checkpoints", identity=settings)
+    done = trainer.train(
+        model, examples, chosen, count=3 * batches, checkpoints=home / "checkpoints", identity=settings
+    )
+    trainer.discard(done)
     Path(f"{out}.{rank}").write_text(json.dumps({"bytes": highest()}))
 
 

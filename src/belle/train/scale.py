@@ -121,6 +121,23 @@ def one_again() -> None:
     unset_hf_deepspeed_config()
 
 
+def part(by_deepspeed: bool) -> None:
+    """End this process's connections to the others; every process must call it, and none may train after it.
+
+    gloo's threads otherwise outlive Python by a moment, and one that lets go of a tensor in that moment aborts the
+    process, whose result is whole by then.
+
+    Args:
+        by_deepspeed: DeepSpeed was used, which keeps groups of its own.
+    """
+    if by_deepspeed:
+        import deepspeed
+
+        deepspeed.comm.destroy_process_group()
+    elif torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
+
+
 def whole_weights(trainer: Trainer, model: torch.nn.Module) -> dict[str, torch.Tensor]:
     """The trained weights by name, gathered from every process; what is tied to another weight is left out.
 

@@ -16,7 +16,7 @@ from belle.files import sha256_of
 from belle.train.batches import Item, Ordered, stack
 from belle.train.checkpoints import MarkComplete, latest
 from belle.train.curve import Curve
-from belle.train.scale import Evened, accumulation, by_gloo_alone
+from belle.train.scale import Evened, accumulation, by_gloo_alone, part
 from belle.train.settings import DEFAULTS, Settings
 from belle.train.watching import watches
 
@@ -197,7 +197,9 @@ def train(
 
 
 def discard(trainer: FiniteTrainer) -> None:
-    """Remove the checkpoints of a training whose result is safely written."""
+    """Remove the checkpoints of a training whose result is safely written, and part from the other processes."""
     trainer.accelerator.wait_for_everyone()
     if trainer.is_world_process_zero():
         shutil.rmtree(str(trainer.args.output_dir), ignore_errors=True)
+    if trainer.args.world_size > 1:
+        part(bool(trainer.args.deepspeed))

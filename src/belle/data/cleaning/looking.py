@@ -5,22 +5,22 @@ Imports little: this is what worker processes hold in memory, and they look at o
 
 from __future__ import annotations
 
-import re
-import unicodedata
 from array import array
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import orjson
 from xxhash import xxh3_128_digest
 
 from belle import jsonl
 from belle.data import filters as library
-from belle.data.cleaning.plain import FIELDS, Plain
+from belle.data.cleaning.bare import digests, digests_in
+from belle.data.cleaning.plain import Plain
 from belle.data.contamination.overlap import Contamination, Overlap
+from belle.data.filters.columns import NAMES, Texts
 from belle.data.rouge.tokens import tokens
 from belle.errors import InputError, shown
 from belle.records import turns
@@ -33,39 +33,6 @@ CONTAMINATED = "contaminated"
 _ALWAYS = ("output_too_short", "output_too_long", "not_utf8", CONTAMINATED)
 _KINDS = ("category", "class", "task_type")
 """The keys that tell a row's class, the first that is there."""
-
-
-# Characters that NFKC leaves alone: it is twenty times slower than to find out that there are no others.
-_PLAIN = re.compile(
-    "[^\\x00-\\x7f\\u3400-\\u4dbf\\u4e00-\\u9fff\\u3001\\u3002\\u300a-\\u3011\\u2018\\u2019\\u201c\\u201d\\u2014\\u00b7]"
-)
-_BETWEEN = "\x01"
-_WIDE_SIGNS = tuple((sign, unicodedata.normalize("NFKC", sign)) for sign in "，！？：；（）　")
-
-
-def bare(text: str) -> str:
-    """A text without white space and in NFKC: what texts have in common that differ only in those."""
-    plain = text
-    for wide, narrow in _WIDE_SIGNS:
-        plain = plain.replace(wide, narrow)
-    if _PLAIN.search(plain):
-        plain = unicodedata.normalize("NFKC", text)
-    return "".join(plain.split())
-
-
-def bare_all(texts: Sequence[str]) -> list[str]:
-    """``bare`` of many texts, at a third of its cost."""
-    whole = _BETWEEN.join(texts)
-    if whole.count(_BETWEEN) >= len(texts):
-        return [bare(text) for text in texts]
-    for wide, narrow in _WIDE_SIGNS:  # one for one, so every place stays
-        whole = whole.replace(wide, narrow)
-    bares = "".join(whole.split()).split(_BETWEEN)
-    if not unicodedata.is_normalized("NFKC", whole):
-        for number, narrow in enumerate(whole.split(_BETWEEN)):
-            if not unicodedata.is_normalized("NFKC", narrow):
-                bares[number] = bare(texts[number])
-    return bares
 
 
 @dataclass(frozen=True)
@@ -150,9 +117,7 @@ class _Passing(NamedTuple):
     """A row that passes the filters: its number, its texts, and its first question by itself."""
 
     row: int
-    instruction: str
-    input: str
-    output: str
+    texts: Texts
     opening: str
 
 
@@ -168,14 +133,16 @@ class Looker:
             library.output_too_short(least),
             library.output_too_long(most),
         ]
-        self._suspects: list[library.Suspects | None] = [
-            *(library.SUSPECTS.get(name) for name in looking.filters),
+        suspects = [
+            *(library.suspects_of(text) for text in looking.filters),
             library.output_shorter(least),
             library.output_longer(most),
         ]
+        self._searching = library.Searching(suspects)
         self._names = names
         evals = {name: Path(path) for name, path in looking.evals}
         self._contamination = Contamination.load(evals, **dict(looking.contamination)) if evals else None
+        self._asks_texts = bool(evals) or looking.tokens or looking.near_duplicate_threshold <= 1
 
     def look(self, block: bytes) -> Looked:
         """Look at every row of a block of whole lines.
@@ -201,35 +168,46 @@ class Looker:
                     passing.append(texts)
             start = end + 1
         seen.kind_names = list(kinds)
-        self._of_passing(seen, self._clear(seen, passing))
+        clear = self._clear(seen, passing)
+        seen.digests = bytearray(digests([text.texts for text in clear]))
+        self._of_passing(seen, clear)
         return seen
 
     def _look_at_all(self, plain: Plain) -> Looked:
         """What looking at each row would see."""
-        lengths, kinds = list(map(len, plain.lines)), {"": 0}
-        texts = list(zip(*plain.columns, strict=True))
+        columns, kinds = plain.columns, {"": 0}
+        spans = np.empty((len(columns), 2), np.uint32)
+        spans[:, 1] = list(map(len, plain.lines))
+        spans[:1, 0] = 0
+        np.cumsum(spans[:-1, 1] + np.uint32(1), out=spans[1:, 0])
         reasons = self._reasons(plain)
         seen = Looked(
-            lines=len(plain.lines),
+            lines=len(columns),
             keys=bytearray(b"".join(map(xxh3_128_digest, plain.lines))),
-            spans=array("I", chain.from_iterable(zip(plain.starts, lengths, strict=True))),
+            spans=array("I", spans.tobytes()),
             reasons=reasons,
-            ids=bytearray(b"".join(xxh3_128_digest(name.encode()) for name in plain.ids)),
-            chars=array("I", map(len, chain.from_iterable(texts))),
+            ids=bytearray(b"".join([xxh3_128_digest(name.encode()) for name in plain.ids])),
+            chars=array("I", columns.chars.astype(np.uint32).tobytes()),
         )
         if any(key in keys for keys in plain.keys for key in _KINDS):
             seen.kinds = array("H", [kinds.setdefault(_kind(row), len(kinds)) for row in plain.rows])
             seen.kind_names = list(kinds)
         else:
-            seen.kinds = array("H", bytes(2 * len(texts)))
-        passing = [_Passing(row, *texts[row], texts[row][0]) for row, reason in enumerate(reasons) if not reason]
-        self._of_passing(seen, self._clear(seen, passing))
+            seen.kinds = array("H", bytes(2 * len(columns)))
+        rows = np.flatnonzero(np.frombuffer(reasons, np.uint8) == 0).tolist()
+        if self._asks_texts:
+            texts = columns.texts
+            clear = self._clear(seen, [_Passing(row, texts[row], texts[row][0]) for row in rows])
+            self._of_passing(seen, clear)
+            rows = [text.row for text in clear]
+        seen.digests = bytearray(digests_in(columns, rows))
         return seen
 
     def _reasons(self, plain: Plain) -> bytearray:
         reasons = bytearray(len(plain.rows))
-        for step, suspects in zip(self._steps, self._suspects, strict=True):
-            for row in range(len(reasons)) if suspects is None else suspects(plain.columns):
+        suspects: list[Iterable[int]] = self._searching.rows(plain.columns)
+        for step, rows in zip(self._steps, suspects, strict=True):
+            for row in rows:
                 if not reasons[row] and (reason := step(plain.rows[row])):
                     reasons[row] = self._names[reason]
         return reasons
@@ -250,13 +228,15 @@ class Looker:
             seen.chars.extend((len(texts[0]) - len(views) + 1, 0, len(texts[2]) - len(views) + 1))
         reason = self._reason(views, odd)
         seen.reasons.append(reason)
-        return None if reason else _Passing(len(seen.reasons) - 1, *texts, views[0]["instruction"])
+        return None if reason else _Passing(len(seen.reasons) - 1, texts, views[0]["instruction"])
 
     def _clear(self, seen: Looked, passing: list[_Passing]) -> list[_Passing]:
         """The rows that do not overlap too much with an evaluation set."""
         if self._contamination is None:
             return passing
-        overlaps = self._contamination.check([(f"{text.instruction}\n{text.input}", text.output) for text in passing])
+        overlaps = self._contamination.check(
+            [(f"{asked}\n{given}", output) for _, (asked, given, output), _ in passing]
+        )
         clear = []
         for text, overlap in zip(passing, overlaps, strict=True):
             if overlap is not None:
@@ -268,19 +248,15 @@ class Looker:
         return clear
 
     def _of_passing(self, seen: Looked, passing: list[_Passing]) -> None:
-        """What only rows that pass are asked for."""
+        """What novelty and near-duplicates ask of rows that pass."""
         words: dict[str, int] = {}
-        texts = [f"{instruction}\0{given}\0{output}" for _, instruction, given, output, _ in passing]
-        seen.digests = bytearray(b"".join([xxh3_128_digest(text.encode()) for text in bare_all(texts)]))
-        if not (self._looking.tokens or self._looking.near_duplicate_threshold <= 1):
-            return
-        for text, (_, instruction, given, _, opening) in zip(texts, passing, strict=True):
+        for _, texts, opening in passing:
             if self._looking.near_duplicate_threshold <= 1:
-                utf8 = text.encode()
+                utf8 = "\0".join(texts).encode()
                 seen.texts += utf8
                 seen.text_lengths.append(len(utf8))
             if self._looking.tokens:
-                found = tokens(opening if self._looking.compare == "instruction" else f"{instruction}\n{given}")
+                found = tokens(opening if self._looking.compare == "instruction" else f"{texts[0]}\n{texts[1]}")
                 seen.token_counts.append(len(found))
                 seen.tokens.extend(
                     ord(word) if word >= "\u3400" else WIDE + words.setdefault(word, len(words)) for word in found
@@ -315,7 +291,7 @@ class Looker:
             if "input" not in row:
                 row["input"] = ""
                 seen.mended[number - 1] = jsonl.dumps(row).encode("utf-8", "surrogatepass")
-            for name in FIELDS:
+            for name in NAMES:
                 _text(row, name)
         except InputError as fault:
             raise RowFault("row", number, fault) from None

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import accumulate, chain
 from operator import itemgetter
 
 import orjson
 
 from belle import jsonl
-from belle.data.filters import Columns
+from belle.data.filters.columns import NAMES, Columns
 from belle.errors import InputError
 
-FIELDS = ("instruction", "input", "output")
 _KEY_ENDS = re.compile(rb'"[ \t\r]*:').findall
-_TEXTS = itemgetter("id", *FIELDS)
+_ID, _TEXTS, _FIRST, _LAST = itemgetter("id"), itemgetter(*NAMES), itemgetter(0), itemgetter(-1)
 
 
 @dataclass
@@ -25,7 +22,6 @@ class Plain:
 
     Attributes:
         lines: Each row's line, without its end.
-        starts: Where each line begins in the block.
         rows: The lines' objects.
         ids: The rows' ids.
         columns: The rows' texts.
@@ -33,9 +29,8 @@ class Plain:
     """
 
     lines: list[bytes]
-    starts: list[int]
     rows: list[jsonl.Row]
-    ids: Sequence[str]
+    ids: list[str]
     columns: Columns
     keys: set[tuple[str, ...]]
 
@@ -48,27 +43,24 @@ class Plain:
         try:
             rows: list[jsonl.Row] = list(map(orjson.loads, lines))
             keys = set(map(tuple, rows))
-            if any("conversations" in some for some in keys):
+            if not lines or any("conversations" in some for some in keys):
                 return None
-            texts = list(map(_TEXTS, rows))
-        except (orjson.JSONDecodeError, KeyError, TypeError, IndexError):
+            ids = list(map(_ID, rows))
+            columns = Columns.of(map(_TEXTS, rows))
+            if not ("".join(ids).isprintable() and all(ids)):
+                return None
+        except (orjson.JSONDecodeError, KeyError, TypeError):  # joining takes nothing but texts
             return None
-        if not lines or set(map(type, rows)) != {dict} or set(map(type, chain.from_iterable(texts))) != {str}:
+        if columns is None or {*map(_FIRST, lines)} != {ord("{")} or {*map(_LAST, lines)} != {ord("}")}:
+            return None  # a text with U+0000; outer white space
+        # As many colons as keys: no key comes twice, of which orjson takes the last for granted.
+        if block.count(b":") != sum(map(len, rows)) and not all(map(_without_repeats, lines, rows)):
             return None
-        if {line[0] for line in lines} != {ord("{")} or {line[-1] for line in lines} != {ord("}")}:
-            return None  # outer white space
-        if not all(map(_without_repeats, lines, rows)):
-            return None
-        ids, *columns = zip(*texts, strict=True)
-        if not (all(ids) and "".join(ids).isprintable()):
-            return None
-        starts = [0, *accumulate(len(line) + 1 for line in lines)]
-        return cls(lines, starts[:-1], rows, ids, Columns(*columns), keys)
+        return cls(lines, rows, ids, columns, keys)
 
 
 def _without_repeats(line: bytes, row: jsonl.Row) -> bool:
-    """Whether an object has no key twice, of which orjson takes the last for granted."""
-    # As many colons as keys, or as many ends of keys: there are none. Texts may hold more of both.
+    # As many ends of keys as keys will do, too; texts may hold more of both.
     if line.count(b":") == len(row) or len(_KEY_ENDS(line)) == len(row):
         return True
     try:

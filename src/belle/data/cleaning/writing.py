@@ -13,11 +13,12 @@ import orjson
 from belle import jsonl
 from belle.data.cleaning.chain import SAMPLED
 from belle.data.cleaning.keepfirst import Mask
-from belle.data.cleaning.looking import CONTAMINATED, FIELDS
+from belle.data.cleaning.looking import CONTAMINATED
 from belle.data.cleaning.raw import View
 from belle.data.cleaning.same import Index
 from belle.data.cleaning.seen import Seen
 from belle.data.contamination.tally import Tally
+from belle.data.filters.columns import NAMES
 from belle.files import atomic_file
 
 _CHARS = 300
@@ -105,7 +106,7 @@ def report(
         "reasons": {name: int(count) for name, count in zip(names, counts[1:].tolist(), strict=True)},
         "samples": samples,
         "chars": {
-            when: {field: lengths_of(seen.chars[which, at]) for at, field in enumerate(FIELDS)}
+            when: {field: lengths_of(seen.chars[which, at]) for at, field in enumerate(NAMES)}
             for when, which in (("before", slice(None)), ("after", keep))
         },
         **({"contamination": _contamination(view, seen, names, evals)} if evals else {}),
@@ -131,7 +132,7 @@ def _texts(line: bytes) -> dict[str, Any]:
     if "conversations" in row:
         turns = row["conversations"]
         row["instruction"], row["output"] = turns[0]["value"], turns[-1]["value"]
-    return {"id": row["id"], **{name: str(row.get(name, ""))[:_CHARS] for name in FIELDS}}
+    return {"id": row["id"], **{name: str(row.get(name, ""))[:_CHARS] for name in NAMES}}
 
 
 def _whole(text: str) -> str:

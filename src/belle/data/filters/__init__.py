@@ -5,6 +5,9 @@ keeping a row: what it looks for must be a fault of the row, not its subject ("å
 A row of any length costs time in proportion to it. How often each is right is in docs/filters.md.
 """
 
+from collections.abc import Callable
+
+from belle.data.filters.columns import NAMES, OUTPUT, Columns
 from belle.data.filters.damage import markup_left, mojibake, mojibake_suspects
 from belle.data.filters.ending import repetition, truncated
 from belle.data.filters.presence import (
@@ -21,10 +24,16 @@ from belle.data.filters.presence import (
 )
 from belle.data.filters.privacy import personal_data
 from belle.data.filters.row import Filter
-from belle.data.filters.script import foreign_input, mixed_script, not_chinese, traditional
-from belle.data.filters.suspects import Columns, Suspects, output_longer, output_shorter
-from belle.data.filters.task import blacklist, blacklist_of, input_missing, unanswerable
-from belle.data.filters.teacher import asks_back, gpt_self_reference, refusal, refusal_suspects
+from belle.data.filters.script import foreign_input, mixed_script, not_chinese, not_chinese_suspects, traditional
+from belle.data.filters.suspects import Searching, Suspects, longer, shorter
+from belle.data.filters.task import blacklist, blacklist_of, blacklist_suspects, input_missing, unanswerable
+from belle.data.filters.teacher import (
+    asks_back,
+    gpt_self_reference,
+    gpt_self_reference_suspects,
+    refusal,
+    refusal_suspects,
+)
 from belle.filter_names import parse
 
 __all__ = [
@@ -32,6 +41,7 @@ __all__ = [
     "SUSPECTS",
     "Columns",
     "Filter",
+    "Searching",
     "Suspects",
     "blacklist_of",
     "named",
@@ -40,6 +50,7 @@ __all__ = [
     "output_shorter",
     "output_too_long",
     "output_too_short",
+    "suspects_of",
     "too_long",
     "too_short",
 ]
@@ -67,9 +78,12 @@ FILTERS: dict[str, Filter] = {
 }
 """The filters that a recipe can name; those of lengths, UTF-8 and duplicates always apply."""
 
-SUSPECTS: dict[str, Suspects] = {
+SUSPECTS: dict[str, Callable[[], Suspects]] = {
     "output_empty": output_empty_suspects,
+    "blacklist": blacklist_suspects,
+    "gpt_self_reference": gpt_self_reference_suspects,
     "refusal": refusal_suspects,
+    "not_chinese": not_chinese_suspects,
     "mojibake": mojibake_suspects,
 }
 """Of some filters, which of many rows they may drop: they need not be asked of the others."""
@@ -86,3 +100,24 @@ def named(text: str) -> Filter:
         field, _, side = spec.name.partition("_too_")
         return (too_short if side == "short" else too_long)(field, spec.chars)
     return blacklist_of(spec.words) if spec.words else FILTERS[spec.name]
+
+
+def suspects_of(text: str) -> Suspects | None:
+    """The rows that a filter as a recipe names it may drop, or None where that takes as long as to ask it."""
+    spec = parse(text)
+    if spec.chars is not None:
+        name, _, side = spec.name.partition("_too_")
+        return (shorter if side == "short" else longer)(NAMES.index(name), spec.chars)
+    if spec.words:
+        return blacklist_suspects(spec.words)
+    return SUSPECTS[spec.name]() if spec.name in SUSPECTS else None
+
+
+def output_shorter(chars: int) -> Suspects:
+    """The rows that ``output_too_short`` may drop."""
+    return shorter(OUTPUT, chars)
+
+
+def output_longer(chars: int) -> Suspects:
+    """The rows that ``output_too_long`` may drop."""
+    return longer(OUTPUT, chars)

@@ -1,10 +1,9 @@
 """Filters of damage that a text took on its way: wrong decoding, left-over markup."""
 
 import re
-from collections.abc import Iterator
 
 from belle.data.filters.row import OF_CODE, question
-from belle.data.filters.suspects import Columns, places_of, rows_of
+from belle.data.filters.suspects import Signs, Suspects
 from belle.jsonl import Row
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ufeff\u202a-\u202e\u2066-\u2069\ud800-\uf8ff]")
@@ -60,19 +59,14 @@ def mojibake(row: Row) -> str | None:
     return None
 
 
-_SIGNS_ANYWHERE = ("\ufffd", "锟", "锛", "銆", "â", "Ã", "烫烫烫", "屯屯屯", "??", "\\u", "%E")
-
-
-def mojibake_suspects(columns: Columns) -> Iterator[int]:
+def mojibake_suspects() -> Suspects:
     """Rows with any of the signs, with what cannot be printed, or with a suspect at the beginning of a field."""
-    for texts in columns:
-        whole = "\n".join(texts)
-        for sign in _SIGNS_ANYWHERE:
-            yield from rows_of(places_of(sign, whole), texts) if sign in whole else ()
-        if not whole.replace("\n", " ").isprintable():
-            yield from rows_of((found.start() for found in _CONTROL.finditer(whole)), texts)
-        heads = [text[:_HEAD] for text in texts]
-        yield from rows_of((found.start() for found in _SUSPECT.finditer("\n".join(heads))), heads)
+    anywhere = Signs(
+        "\ufffd", "锟", "锛", "銆", "â", "Ã", "烫烫烫", "屯屯屯", "??", "\\u", "%E",
+        # U+0000 is in no text here, and of a surrogate there is always the other half, which is a character
+        chars=_CONTROL.pattern.replace(r"\x00-", r"\x01-").replace(r"\ud800-\uf8ff", r"\ue000-\uf8ff"),
+    )  # fmt: skip
+    return Suspects((anywhere, Signs(chars=_SUSPECT, within=2 * _HEAD)))
 
 
 def _may_be_damaged(row: Row, text: str) -> bool:

@@ -3,7 +3,7 @@
 import re
 
 from belle.data.filters.row import Filter
-from belle.data.filters.suspects import Columns
+from belle.data.filters.suspects import Suspects, begins
 from belle.jsonl import Row
 
 _MENDS = re.compile(r"改正|修改|修正|纠|润色|检查|校对|错|病句|语病|标点|排序|排列")
@@ -25,9 +25,9 @@ def output_empty(row: Row) -> str | None:
     return None if row["output"].strip() else "output_empty"
 
 
-def output_empty_suspects(columns: Columns) -> list[int]:
-    """Rows whose answer is empty."""
-    return [at for at, output in enumerate(columns.output) if not output.strip()]
+def output_empty_suspects() -> Suspects:
+    """Rows whose answer is empty, or begins with white space."""
+    return Suspects(shapes=(begins(r"\s"),))
 
 
 def output_equals_input(row: Row) -> str | None:

@@ -2,7 +2,11 @@
 
 import re
 
+import numpy as np
+
+from belle.data.filters.columns import Columns, Index
 from belle.data.filters.row import IDEOGRAPH, LATIN, OF_CODE, OF_OTHER_LANGUAGE, has_english, question
+from belle.data.filters.suspects import Suspects, without_soon
 from belle.jsonl import Row
 
 _LATIN_WORD = re.compile(f"[{LATIN}]+")
@@ -39,6 +43,18 @@ def not_chinese(row: Row) -> str | None:
     if len(_FOREIGN_LETTER.findall(output)) >= _MANY_LETTERS:
         return "not_chinese"
     return "not_chinese" if has_english(output) else None
+
+
+def not_chinese_suspects() -> Suspects:
+    """Rows with letters in the question, or without an ideograph where the answer begins."""
+
+    def asked_with_letters(columns: Columns) -> Index:
+        only = _NO_LETTERS.fullmatch
+        return np.array(
+            [row for row, (asked, _, _) in enumerate(columns.texts) if not only(asked, 0, _QUESTION)], np.int64
+        )
+
+    return Suspects(shapes=(asked_with_letters, without_soon(IDEOGRAPH)))
 
 
 def _is_foreign(asked: str) -> bool:

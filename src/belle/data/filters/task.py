@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterable
 
 from belle.data.filters.row import OF_CODE, Filter
+from belle.data.filters.suspects import Signs, Suspects
 from belle.data.selfinstruct import BLACKLIST
 from belle.jsonl import Row
 
@@ -27,6 +28,12 @@ def blacklist(row: Row) -> str | None:
 
 
 _belles = blacklist_of(BLACKLIST)
+
+
+def blacklist_suspects(words: Iterable[str] = BLACKLIST) -> Suspects:
+    """Rows with one of ``words``, as far as two characters tell."""
+    return Suspects((Signs(*filter(None, words)),))
+
 
 _HEAD = 160
 _SHORT_INPUT = 40

@@ -2,8 +2,9 @@
 
 import re
 
+from belle.data.filters.columns import OUTPUT
 from belle.data.filters.row import OF_OTHER_LANGUAGE, question
-from belle.data.filters.suspects import Columns
+from belle.data.filters.suspects import Signs, Suspects, begins
 from belle.jsonl import Row
 
 _A = r"(?:一|一个|一名|一款|一位|一种|一台)?\s*"
@@ -67,6 +68,15 @@ def _claims(output: str, asked: str) -> bool:
     return in_english and _CLAIM_IN_ENGLISH.search(output) is not None
 
 
+def gpt_self_reference_suspects() -> Suspects:
+    """Rows with what each claim has in it, or with GPT in the question."""
+    claims = Signs(
+        "AI", "Ai", "aI", "ai", "智能", "模型", "截止", "截至", "机器", "助手", "助理", "程序", "Model", "model",
+        fields=(OUTPUT,),
+    )  # fmt: skip
+    return Suspects((claims, Signs("GPT", "gpt")))
+
+
 _CANNOT = r"(?:无法|不能|没有办法|没办法|没法|不便|不可以)"
 _SERVE = (
     r"(?:回答|提供|完成|处理|理解|执行|满足|确定|判断|生成|访问|查看|识别|给出|浏览|协助|帮助|帮您|帮你|为您|为你|预测"
@@ -100,10 +110,9 @@ def refusal(row: Row) -> str | None:
     return "refusal"
 
 
-def refusal_suspects(columns: Columns) -> list[int]:
+def refusal_suspects() -> Suspects:
     """Rows whose answer begins with what a refusal begins with."""
-    firsts = [output[:1] for output in columns.output]
-    return [at for at, first in enumerate(firsts) if first in _REFUSAL_BEGINS or first.isspace()]
+    return Suspects(shapes=(begins(rf"[\s{''.join(sorted(_REFUSAL_BEGINS))}]"),))
 
 
 _ASKS_BACK = re.compile(
