@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from belle.data.cleaning.keepfirst import Decisions, Mask, Walk, by_pairs, decide
-from belle.data.cleaning.looking import WIDE
+from belle.data.cleaning.looked import WIDE
 from belle.data.cleaning.same import Index, first_seen
 from belle.data.cleaning.seen import Seen, cut, runs
 from belle.data.cleaning.weights import NO_LIMITS, Limits, keyed, unlikely

@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from belle import jsonl
 from belle.data.cleaning import worker
-from belle.data.cleaning.looking import RowFault
+from belle.data.cleaning.looked import RowFault
 from belle.errors import BelleError
 
 BLOCK = 1 << 20

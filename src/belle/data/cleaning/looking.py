@@ -1,13 +1,13 @@
 """What one raw row tells by itself: whether it passes, and what later steps ask of it.
 
-Imports little: this is what worker processes hold in memory, and they look at one line at a time.
+Imports little: this is what worker processes hold in memory, beside a megabyte of lines at a time.
 """
 
 from __future__ import annotations
 
 from array import array
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,15 +18,13 @@ from xxhash import xxh3_128_digest
 from belle import jsonl
 from belle.data import filters as library
 from belle.data.cleaning.bare import digests, digests_in
+from belle.data.cleaning.looked import WIDE, Looked, RowFault
 from belle.data.cleaning.plain import Plain
-from belle.data.contamination.overlap import Contamination, Overlap
+from belle.data.contamination.overlap import Contamination
 from belle.data.filters.columns import NAMES, Texts
 from belle.data.rouge.tokens import tokens
 from belle.errors import InputError, shown
 from belle.records import turns
-
-WIDE = 1 << 16
-"""Below it a token is an ideograph's code point; from it on, a word of the block's list."""
 
 CONTAMINATED = "contaminated"
 
@@ -65,52 +63,6 @@ class Looking:
     def looker(self) -> Looker:
         """What looks at blocks by this recipe."""
         return Looker(self)
-
-
-class RowFault(Exception):
-    """A line that is no row: ``number`` counts lines (``of`` is ``line``) or rows (``row``) of the block from 1."""
-
-    def __init__(self, of: str, number: int, fault: InputError) -> None:
-        super().__init__(of, number, fault)  # as pickle gives it back
-        self.of, self.number, self.what, self.cause, self.fix = of, number, fault.what, fault.cause, fault.fix
-
-
-@dataclass
-class Looked:
-    """What was seen in a block of lines, in flat arrays that travel between processes. ``n`` rows, ``p`` pass.
-
-    Attributes:
-        lines: How many lines there were, blank ones too.
-        keys: 16 bytes for each row's line [n].
-        spans: Where each row's line begins in the block, and its length in bytes without the line end [n, 2].
-        reasons: 0 where a row passes, else the number of its reason, from 1 [n].
-        ids: 16 bytes for each row's id [n].
-        chars: Characters of instruction, input and output [n, 3].
-        kinds: The row's class as a number in ``kind_names``, 0 for none [n].
-        digests: 16 bytes for what rows have in common that differ only in white space or width [p].
-        tokens, token_counts: ROUGE-L tokens of the compared text, end to end [p].
-        words: What tokens from ``WIDE`` on mean.
-        texts, text_lengths: UTF-8 of instruction, input and output for near-duplicates, end to end [p].
-        mended: Row → the line to write in the place of its own.
-        overlaps: Row → what it has in common with an evaluation row, of rows that pass the filters.
-    """
-
-    lines: int = 0
-    keys: bytearray = field(default_factory=bytearray)
-    spans: array[int] = field(default_factory=lambda: array("I"))
-    reasons: bytearray = field(default_factory=bytearray)
-    ids: bytearray = field(default_factory=bytearray)
-    chars: array[int] = field(default_factory=lambda: array("I"))
-    kinds: array[int] = field(default_factory=lambda: array("H"))
-    kind_names: list[str] = field(default_factory=lambda: [""])
-    digests: bytearray = field(default_factory=bytearray)
-    tokens: array[int] = field(default_factory=lambda: array("I"))
-    token_counts: array[int] = field(default_factory=lambda: array("I"))
-    words: list[str] = field(default_factory=list)
-    texts: bytearray = field(default_factory=bytearray)
-    text_lengths: array[int] = field(default_factory=lambda: array("I"))
-    mended: dict[int, bytes] = field(default_factory=dict)
-    overlaps: dict[int, Overlap] = field(default_factory=dict)
 
 
 class _Passing(NamedTuple):

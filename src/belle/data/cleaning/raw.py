@@ -14,7 +14,8 @@ from xxhash import xxh3_128_digest
 
 from belle import jsonl
 from belle.data.cleaning.crew import Span, View, blocks_of, look
-from belle.data.cleaning.looking import Looked, Looker, Looking, RowFault
+from belle.data.cleaning.looked import Looked, RowFault
+from belle.data.cleaning.looking import Looker, Looking
 from belle.data.cleaning.same import Index, Keys, first_seen, keys_of, matched
 from belle.data.cleaning.seen import Ints, Seen, empty, gathered, taken
 from belle.errors import InputError

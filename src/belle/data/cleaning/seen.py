@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from belle.data.cleaning.looking import WIDE, Looked
+from belle.data.cleaning.looked import WIDE, Looked
 from belle.data.cleaning.same import Index, Keys, keys_of
 from belle.data.cleaning.signed import Signed
 from belle.data.contamination.overlap import Overlap

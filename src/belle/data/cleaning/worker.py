@@ -7,7 +7,7 @@ import os
 import pickle
 import sys
 
-from belle.data.cleaning.looking import RowFault
+from belle.data.cleaning.looked import RowFault
 
 MODULE = __name__ if __name__ != "__main__" else "belle.data.cleaning.worker"
 

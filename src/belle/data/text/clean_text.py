@@ -12,7 +12,7 @@ from typing import Any
 
 from belle import jsonl
 from belle.data.cleaning.crew import Job, Task, View, blocks_of, look
-from belle.data.cleaning.looking import RowFault
+from belle.data.cleaning.looked import RowFault
 from belle.data.cleaning.raw import mapped, placed
 from belle.data.text.chain import Ledger
 from belle.data.text.deciding import CUT, SURFACE, Decider, Sample, Surfaced

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from belle import jsonl
 from belle.data import normalise
-from belle.data.cleaning.looking import RowFault
+from belle.data.cleaning.looked import RowFault
 from belle.data.text import heuristics, lines
 from belle.data.text.chain import Lines, first_reason
 from belle.data.text.documents import Document, document_of, plain_document
