@@ -78,8 +78,9 @@ def stage_process(folder: Path, command: str) -> int | None:
 @pytest.mark.parametrize("victim", ["snakemake", "stage"])
 def test_kill_in_generate(miniature: World, teacher: str, victim: str):
     miniature.set("generate.tiny.base_url", teacher)
-    miniature.set("generate.tiny.rows", 900)
-    miniature.set("pace.in_flight", 2)
+    rows_wanted = 6_000  # a stage notices within half a second that its build has gone; it must have work for longer
+    miniature.set("generate.tiny.rows", rows_wanted)
+    miniature.set("pace.in_flight", 1)
     build = start(miniature, "data/raw/tiny.jsonl")
     until(lambda: stats(teacher)["requests"] >= 10)
     victim_pid = build.pid if victim == "snakemake" else stage_process(miniature.folder, "generate")
@@ -94,7 +95,7 @@ def test_kill_in_generate(miniature: World, teacher: str, victim: str):
     assert told["requests"] > asked  # it had not been finished already
     assert told["answered_twice"] == 0
     rows = (miniature.folder / "data/raw/tiny.jsonl").read_text(encoding="utf-8").splitlines()
-    assert len(rows) == 900
+    assert len(rows) == rows_wanted
     undisturbed = miniature.folder / "data/raw/tiny.jsonl"
     first = undisturbed.read_bytes()
     undisturbed.unlink()
@@ -171,7 +172,7 @@ RETRIES = "max_retries: int = 1,\n        first_pause_s"
 
 def test_a_killed_stage_is_told_by_its_signal_and_log(miniature: World, teacher: str):
     miniature.set("generate.tiny.base_url", teacher)
-    miniature.set("generate.tiny.rows", 900)
+    miniature.set("generate.tiny.rows", 6_000)
     miniature.set("pace.in_flight", 2)
     log = miniature.folder.parent / "first.log"
     with open(log, "wb") as said:
